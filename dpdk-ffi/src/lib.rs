@@ -1,0 +1,1 @@
+//! Owning Rust wrappers over the part of DPDK that tidegate uses.

@@ -1,0 +1,3 @@
+//! The `pktgen` command.
+
+fn main() {}

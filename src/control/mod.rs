@@ -1,0 +1,1 @@
+//! Everything that may block: configuration, health, stats, the API.

@@ -1,0 +1,1 @@
+//! The load balancer as pure functions over a shard and a snapshot: no I/O, no clock, no DPDK.

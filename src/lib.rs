@@ -1,0 +1,8 @@
+//! tidegate: a DPDK poll-mode packet load balancer appliance.
+//!
+//! The layers point one way: `wire` (bytes and fields) under `lb` (the load balancer as pure functions) under
+//! `dataplane` (ports, queues, workers) under `control` (everything that may block) under `cli`.
+
+pub mod control;
+pub mod lb;
+pub mod wire;

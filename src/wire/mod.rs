@@ -1,0 +1,1 @@
+//! Bytes to fields and back: zero-copy views of protocol headers, without state.
