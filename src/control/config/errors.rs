@@ -1,6 +1,7 @@
 //! Everything that is wrong in a configuration file, each with its place.
 
 use std::fmt;
+use std::ops::Range;
 
 /// All errors of one file, in the order of their places; never empty.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,9 +37,24 @@ pub struct Place {
 }
 
 impl Errors {
+    pub(super) fn new(diagnostics: Vec<Diagnostic>, left_out: usize) -> Self {
+        Self { diagnostics, left_out }
+    }
+
+    /// An error of the file as a whole.
+    pub(super) fn of_file(file: String, message: String) -> Self {
+        Self::new(vec![Diagnostic { file, place: None, message }], 0)
+    }
+
     /// Each error, in the order of their places.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
         self.diagnostics.iter()
+    }
+}
+
+impl Place {
+    pub(super) fn new(line: usize, column: usize, text: String, carets: Range<usize>) -> Self {
+        Self { line, column, text, caret: carets.start, caret_width: carets.len() }
     }
 }
 
