@@ -1,1 +1,3 @@
 //! Everything that may block: configuration, health, stats, the API.
+
+pub mod config;

@@ -11,7 +11,6 @@ use super::ids::WorkerId;
 use super::toeplitz::{Reta, Toeplitz};
 
 /// How a NIC spreads packets over its queues, and which worker polls which queue.
-#[derive(Debug)]
 pub struct Rss {
     /// The hash under the port's own key.
     pub toeplitz: Toeplitz,
@@ -21,13 +20,20 @@ pub struct Rss {
     pub queue_workers: Vec<WorkerId>,
 }
 
+impl std::fmt::Debug for Rss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The key's tables would fill pages and help nobody.
+        f.debug_struct("Rss").field("queue_workers", &self.queue_workers).finish_non_exhaustive()
+    }
+}
+
 impl Rss {
     /// The worker that the NIC gives a packet with this five-tuple to; `None` if the families differ or the table
     /// names a queue that nobody polls.
     pub fn worker(&self, src: IpAddr, dst: IpAddr, sport: u16, dport: u16) -> Option<WorkerId> {
         let hash = match (src, dst) {
-            (IpAddr::V4(s), IpAddr::V4(d)) => self.toeplitz.hash_v4(s, d, sport, dport),
-            (IpAddr::V6(s), IpAddr::V6(d)) => self.toeplitz.hash_v6(s, d, sport, dport),
+            (IpAddr::V4(s), IpAddr::V4(d)) => self.toeplitz.hash_v4(s.into(), d.into(), sport, dport),
+            (IpAddr::V6(s), IpAddr::V6(d)) => self.toeplitz.hash_v6(s.into(), d.into(), sport, dport),
             _ => return None,
         };
         self.queue_workers.get(usize::from(self.reta.queue(hash))).copied()

@@ -23,7 +23,7 @@ pub(super) trait Family: Address + Into<IpAddr> {
     /// The five-tuple of a parsed frame.
     fn key(parsed: &Parsed, frame: &[u8]) -> FiveTuple<Self>;
     /// The keyed hash of a five-tuple.
-    fn hash(key: HashKey, tuple: &FiveTuple<Self>) -> u64;
+    fn tuple_hash(key: HashKey, tuple: &FiveTuple<Self>) -> u64;
     /// The worker's connections of this family.
     fn table(shard: &Shard) -> &Table<Self>;
     /// The same, to change.
@@ -54,7 +54,7 @@ impl Family for Ipv4Addr {
     }
 
     #[inline]
-    fn hash(key: HashKey, t: &FiveTuple<Self>) -> u64 {
+    fn tuple_hash(key: HashKey, t: &FiveTuple<Self>) -> u64 {
         hash::tuple4(key, t.src.into(), t.dst.into(), t.sport, t.dport, t.protocol)
     }
 
@@ -116,7 +116,7 @@ impl Family for Ipv6Addr {
     }
 
     #[inline]
-    fn hash(key: HashKey, t: &FiveTuple<Self>) -> u64 {
+    fn tuple_hash(key: HashKey, t: &FiveTuple<Self>) -> u64 {
         hash::tuple6(key, t.src.into(), t.dst.into(), t.sport, t.dport, t.protocol)
     }
 

@@ -130,7 +130,7 @@ fn miss<A: Family, P: Packet>(
     if service.mode.is_nat() && parsed.ttl <= 1 {
         return errors::time_exceeded(at, packet, parsed);
     }
-    let flow_hash = A::hash(at.snapshot.flow_key, &key);
+    let flow_hash = A::tuple_hash(at.snapshot.flow_key, &key);
     let picked = service.pick(flow_hash).and_then(|id| at.snapshot.backend(id));
     let Some(backend) = picked else { return Verdict::Drop(DropReason::NoBackend) };
     if backend.address == key.src.into() {
@@ -207,7 +207,7 @@ fn open<A: Family>(
             dport: key.sport,
             protocol: key.protocol,
         };
-        let reverse_hash = A::hash(at.shard.table_key, &reverse);
+        let reverse_hash = A::tuple_hash(at.shard.table_key, &reverse);
         if let Some(other) = A::table(at.shard).find(reverse_hash, &reverse, tick) {
             // The same client port to the same backend through another VIP: replies could not be told apart.
             let closing = A::table(at.shard).entry(other).is_none_or(|e| e.state.phase() == Phase::TcpFin);

@@ -126,7 +126,7 @@ fn error<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, key
     let Some((src, dst, sport, dport, protocol)) = quoted_reversed(parsed, packet.bytes()) else { return unknown };
     let (Some(src), Some(dst)) = (A::of(src), A::of(dst)) else { return unknown };
     let tuple = FiveTuple { src, dst, sport, dport, protocol };
-    let hash = A::hash(at.shard.table_key, &tuple);
+    let hash = A::tuple_hash(at.shard.table_key, &tuple);
     let table = A::table(at.shard);
     let found = table.find(hash, &tuple, at.now.tick()).and_then(|slot| table.entry(slot)).copied();
     let backend = found.and_then(|e| at.snapshot.backend(e.backend)).filter(|b| b.serves);
@@ -151,7 +151,7 @@ fn by_hash<A: Family, P: Packet>(
 ) -> Option<Verdict> {
     let id = at.snapshot.find_service(tuple.dst.into(), tuple.protocol, tuple.dport)?;
     let service = at.snapshot.service(id).filter(|s| !s.mode.is_nat())?;
-    let backend = service.pick(A::hash(at.snapshot.flow_key, tuple)).and_then(|id| at.snapshot.backend(id));
+    let backend = service.pick(A::tuple_hash(at.snapshot.flow_key, tuple)).and_then(|id| at.snapshot.backend(id));
     let Some(backend) = backend else { return Some(Verdict::Drop(DropReason::NoBackend)) };
     at.shard.counters.stateless.add(1);
     Some(unchanged(at, packet, parsed, backend))

@@ -3,6 +3,7 @@
 //! A burst goes through in stages, so that the memory that one packet waits for is fetched while the others are worked
 //! on: parse all, hash all and fetch their buckets, find all their places and fetch those, rewrite all.
 
+mod content;
 mod echo;
 mod egress;
 mod errors;
@@ -145,7 +146,7 @@ pub(super) struct At<'a> {
 
 #[inline]
 fn fetch_bucket<A: Family>(shard: &Shard, parsed: &Parsed, frame: &[u8]) -> u64 {
-    let hash = A::hash(shard.table_key, &A::key(parsed, frame));
+    let hash = A::tuple_hash(shard.table_key, &A::key(parsed, frame));
     A::table(shard).prefetch_bucket(hash);
     hash
 }

@@ -159,7 +159,8 @@ pub fn solicit(snapshot: &Snapshot, id: PortId, addr: IpAddr, mac: Option<MacAdd
 }
 
 /// Gratuitous ARP and unsolicited advertisements for every own address and VIP, so that switches and neighbours send
-/// here at once (RFC 5227 3, RFC 4861 7.2.6). VIPs are announced on the ports whose networks hold them, or on all.
+/// here at once (RFC 5227 3, RFC 4861 7.2.6). VIPs are announced on the ports
+/// whose networks hold them; elsewhere routers lead to them.
 pub fn announcements(snapshot: &Snapshot) -> Vec<Outgoing> {
     let mut out = Vec::new();
     let mut vips: Vec<IpAddr> = snapshot.vips().collect();

@@ -151,7 +151,7 @@ fn routes(ports: &[PortSpec]) -> Routes {
 fn build_service(spec: ServiceSpec, key: HashKey, old: &HashMap<&str, &Service>) -> Result<Service, BuildError> {
     let input: Vec<(Vec<u8>, u32)> =
         spec.backends.iter().map(|b| (identity(b), if b.admits { b.weight } else { 0 })).collect();
-    let reusable = old.get(&*spec.name).filter(|s| s.maglev_input == input && s.maglev.size() == spec.maglev_size);
+    let reusable = old.get(&*spec.name).filter(|s| s.maglev_input == input && s.maglev_size == spec.maglev_size);
     let maglev = match reusable {
         Some(service) => service.maglev.clone(),
         None => {
@@ -170,6 +170,7 @@ fn build_service(spec: ServiceSpec, key: HashKey, old: &HashMap<&str, &Service>)
         mode: spec.mode,
         backends: spec.backends.iter().map(|b| b.id).collect(),
         maglev,
+        maglev_size: spec.maglev_size,
         maglev_input: input,
     })
 }

@@ -113,6 +113,7 @@ pub struct Service {
     /// In the order of the configuration.
     pub backends: Box<[BackendId]>,
     maglev: Arc<Maglev>,
+    maglev_size: u32,
     maglev_input: Vec<(Vec<u8>, u32)>,
 }
 

@@ -1,0 +1,146 @@
+//! Workers and ports checked against each other.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+
+use super::draft::{Draft, PortSpans};
+use super::model::Port;
+use super::source::{Findings, Span};
+use super::values::is_link_local;
+
+/// Notes each fault of workers and ports.
+pub fn check(draft: &Draft, findings: &mut Findings) {
+    let workers = draft.config.dataplane.workers.count();
+    if let Some(span) = &draft.workers
+        && u64::from(draft.config.dataplane.connections) < workers as u64
+    {
+        let connections = draft.config.dataplane.connections;
+        findings.error(span, format!("{workers} workers need at least as many `connections`, not {connections}"));
+    }
+    let ports = || draft.config.ports.iter().zip(&draft.ports);
+    unique(ports().map(|(port, spans)| (&port.name, &spans.name)), "port name", findings);
+    let devices: Vec<String> = draft.config.ports.iter().map(|port| device_id(&port.device)).collect();
+    unique(devices.iter().zip(draft.ports.iter().map(|spans| &spans.device)), "device", findings);
+    check_networks(draft, findings);
+    let mut families = [None, None];
+    for (port, spans) in ports() {
+        check_port(port, spans, findings);
+        check_gateways(port, spans, &mut families, findings);
+    }
+}
+
+/// Notes each value that was there before.
+pub fn unique<'v>(values: impl Iterator<Item = (&'v String, &'v Option<Span>)>, what: &str, findings: &mut Findings) {
+    let mut seen = HashMap::new();
+    for (value, span) in values {
+        let Some(span) = span else { continue };
+        if seen.insert(value, ()).is_some() {
+            findings.error(span, format!("{what} `{value}` is there twice"));
+        }
+    }
+}
+
+/// What must be unique of a device: a vdev's name without its arguments, a PCI address with its domain.
+fn device_id(device: &str) -> String {
+    let name = device.split(',').next().unwrap_or(device).trim().to_ascii_lowercase();
+    let is_short_pci = name.len() == 7 && name.is_char_boundary(2) && name.get(2..3) == Some(":");
+    if is_short_pci { format!("0000:{name}") } else { name }
+}
+
+/// Own addresses and networks must be of one port only, or the way out is ambiguous.
+fn check_networks(draft: &Draft, findings: &mut Findings) {
+    let mut addresses: HashMap<IpAddr, &str> = HashMap::new();
+    let mut networks: HashMap<(IpAddr, u8), usize> = HashMap::new();
+    for (index, (port, spans)) in draft.config.ports.iter().zip(&draft.ports).enumerate() {
+        for (net, span) in port.addresses.iter().zip(&spans.addresses) {
+            // Every port may have fe80::/64, and the same address in it.
+            if matches!(net.address(), IpAddr::V6(v6) if is_link_local(v6)) {
+                continue;
+            }
+            match addresses.entry(net.address()) {
+                Entry::Occupied(owner) => {
+                    let message = format!("address {} is already on port `{}`", net.address(), owner.get());
+                    findings.error(span, message);
+                    continue;
+                }
+                Entry::Vacant(free) => free.insert(&port.name),
+            };
+            let owner = *networks.entry((net.network(), net.prefix_len())).or_insert(index);
+            if owner != index {
+                let name = draft.config.ports.get(owner).map_or("", |port| &port.name);
+                let (network, length) = (net.network(), net.prefix_len());
+                let message = format!(
+                    "network {network}/{length} is already on port `{name}`; a packet to it leaves by one port only"
+                );
+                findings.error(span, message);
+            }
+        }
+    }
+}
+
+fn check_port(port: &Port, spans: &PortSpans, findings: &mut Findings) {
+    const MTU6_MIN: u16 = 1280;
+    let has_v6 = port.gateway6.is_some() || port.addresses.iter().any(|net| net.address().is_ipv6());
+    if let Some(span) = &spans.mtu
+        && has_v6
+        && port.mtu < MTU6_MIN
+    {
+        let message =
+            format!("`mtu` must be {MTU6_MIN} or more on a port with IPv6 (RFC 8200 section 5), not {}", port.mtu);
+        findings.error(span, message);
+    }
+    if let Some(span) = &spans.device
+        && port.device.bytes().all(|b| b.is_ascii_alphanumeric())
+    {
+        let device = &port.device;
+        let message = format!(
+            "`{device}` is not a PCI address or vdev; for a kernel interface of that name write \
+             \"net_af_packet0,iface={device}\""
+        );
+        findings.warning(span, message);
+    }
+    if port.addresses.is_empty() && spans.name.is_some() {
+        let message = format!("port `{}` has no addresses: nothing is sent out of it but to a gateway", port.name);
+        findings.warning(&spans.header, message);
+    }
+    for (address, span) in &spans.neighbors {
+        let own = port.addresses.iter().any(|net| net.address() == *address);
+        let on_link = port.addresses.iter().any(|net| net.contains(*address));
+        let link_local = matches!(address, IpAddr::V6(v6) if is_link_local(*v6));
+        if own {
+            findings.error(span, format!("neighbor {address} is the port's own address"));
+        } else if !on_link && !link_local {
+            let message = format!("neighbor {address} is in no network of port `{}`, so it is never used", port.name);
+            findings.warning(span, message);
+        }
+    }
+}
+
+/// `families` holds the port that has the IPv4 and the IPv6 gateway so far.
+fn check_gateways<'d>(port: &'d Port, spans: &PortSpans, families: &mut [Option<&'d str>; 2], findings: &mut Findings) {
+    let gateways = [
+        ("gateway", port.gateway.map(IpAddr::V4), &spans.gateway),
+        ("gateway6", port.gateway6.map(IpAddr::V6), &spans.gateway6),
+    ];
+    for ((key, gateway, span), first) in gateways.into_iter().zip(families) {
+        let (Some(gateway), Some(span)) = (gateway, span) else { continue };
+        let nets = || port.addresses.iter().filter(|net| net.contains(gateway));
+        let link_local = matches!(gateway, IpAddr::V6(v6) if is_link_local(v6));
+        if nets().next().is_none() && !link_local {
+            let message = format!("`{key}` {gateway} is in no network of port `{}`", port.name);
+            findings.error(span, message);
+        } else if port.addresses.iter().any(|net| net.address() == gateway) {
+            findings.error(span, format!("`{key}` {gateway} is the port's own address"));
+        } else if nets().any(|net| net.broadcast().is_some_and(|broadcast| gateway == broadcast)) {
+            findings.error(span, format!("`{key}` {gateway} is the network's broadcast address"));
+        }
+        match first {
+            Some(first) => {
+                let message = format!("`{key}` is not used: port `{first}` has one already, and the first one wins");
+                findings.warning(span, message);
+            }
+            None => *first = Some(&port.name),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! One `[[service]]` with its tables as the model's values.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use super::draft::split;
+use super::keys;
+use super::model::{Backend, Health, HealthCheck, Service, Timeouts};
+use super::reader::{Reader, is_usable};
+use super::source::Span;
+use super::values::status;
+use super::words::{HealthType, Mode, Protocol, Scheduler, State};
+
+/// Places of a service's values; `None` where a value is left out or bad.
+pub struct ServiceSpans {
+    pub header: Span,
+    pub name: Option<Span>,
+    pub vip: Option<Span>,
+    pub port: Option<Span>,
+    /// Whether protocol and port are as the file wants them, be it by default.
+    pub port_is_good: bool,
+    pub mode: Option<Span>,
+    pub tunnel_source: Option<Span>,
+    /// The key, where there is one.
+    pub local_addresses: Option<Span>,
+    pub maglev_size: Option<Span>,
+    /// The table, where there is one and `port` in it is left out.
+    pub health_without_port: Option<Span>,
+    /// One for each of the service's backends.
+    pub backends: Vec<BackendSpans>,
+}
+
+/// Places of a backend's values; `None` where a value is left out or bad.
+pub struct BackendSpans {
+    pub name: Option<Span>,
+    pub address: Option<Span>,
+    pub port: Option<Span>,
+    /// Whether the port is as the file wants it, be it by default.
+    pub port_is_good: bool,
+}
+
+/// Stands for an address that is bad; it never gets out, since the file is refused.
+const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// Reads the table, and notes everything that is wrong with a value by itself.
+pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
+    for name in ["name", "vip", "mode"] {
+        table.require(name);
+    }
+    let (name, name_span) = split(table.name("name"));
+    let (vip, vip_span) = split(table.address("vip"));
+    let (port, port_span) = split(table.int("port"));
+    let (protocol, protocol_span) = split(table.word("protocol"));
+    let (mode, mode_span) = split(table.word("mode"));
+    let (scheduler, _) = split(table.word("scheduler"));
+    let (tunnel_source, tunnel_source_span) = split(table.address("tunnel_source"));
+    let (maglev_size, maglev_size_span) = split(table.int("maglev_size"));
+    let port_is_good = table.has("port") == port.is_some() && table.has("protocol") == protocol_span.is_some();
+    let local_addresses = read_local_addresses(&mut table);
+    let timeouts = read_timeouts(&mut table);
+    let (health, health_without_port) = read_health(&mut table).unzip();
+    let (backends, backend_spans) = read_backends(&mut table);
+    let service = Service {
+        name: name.unwrap_or_default(),
+        vip: vip.unwrap_or(NO_ADDRESS),
+        port,
+        protocol: protocol.unwrap_or(Protocol::Tcp),
+        mode: mode.unwrap_or(Mode::Gre),
+        scheduler: scheduler.unwrap_or(Scheduler::Maglev),
+        tunnel_source,
+        local_addresses,
+        maglev_size: maglev_size.unwrap_or(65_537),
+        timeouts,
+        health,
+        backends,
+    };
+    let spans = ServiceSpans {
+        header: table.header(),
+        name: name_span,
+        vip: vip_span,
+        port: port_span,
+        port_is_good,
+        mode: mode_span,
+        tunnel_source: tunnel_source_span,
+        local_addresses: table.key_span("local_addresses"),
+        maglev_size: maglev_size_span,
+        health_without_port: health_without_port.flatten(),
+        backends: backend_spans,
+    };
+    (service, spans)
+}
+
+fn read_local_addresses(table: &mut Reader<'_, '_, '_>) -> Vec<IpAddr> {
+    let mut good = Vec::new();
+    for address in table.parsed_items("local_addresses", keys::ADDRESSES_MAX, |text| text.parse().ok()) {
+        let (span, address) = (address.span(), address.into_inner());
+        if good.contains(&address) {
+            table.findings.error(&span, format!("local address {address} is there twice"));
+        } else if is_usable(table.findings, "local_addresses", address, &span) {
+            good.push(address);
+        }
+    }
+    good
+}
+
+fn read_timeouts(table: &mut Reader<'_, '_, '_>) -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    let Some(mut table) = table.table("timeouts", &keys::TIMEOUTS) else { return timeouts };
+    let keys = [
+        ("tcp_syn", &mut timeouts.tcp_syn_s),
+        ("tcp_established", &mut timeouts.tcp_established_s),
+        ("tcp_fin", &mut timeouts.tcp_fin_s),
+        ("udp", &mut timeouts.udp_s),
+        ("udp_oneway", &mut timeouts.udp_oneway_s),
+        ("icmp_echo", &mut timeouts.icmp_echo_s),
+    ];
+    for (name, seconds) in keys {
+        let read = table.duration_ms(name).and_then(|ms| u16::try_from(ms.into_inner() / 1000).ok());
+        *seconds = read.unwrap_or(*seconds);
+    }
+    timeouts
+}
+
+/// With the place of the table where the port is left out.
+fn read_health(table: &mut Reader<'_, '_, '_>) -> Option<(Health, Option<Span>)> {
+    let mut table = table.table("health", &keys::HEALTH)?;
+    let (kind, _) = split(table.word("type"));
+    let (interval_ms, _) = split(table.duration_ms("interval"));
+    let (timeout_ms, timeout_span) = split(table.duration_ms("timeout"));
+    let interval_ms = interval_ms.unwrap_or(2000);
+    if let (Some(timeout), Some(span)) = (timeout_ms, timeout_span)
+        && timeout > interval_ms
+    {
+        let message =
+            format!("`timeout` is {timeout}ms, longer than the interval of {interval_ms}ms: checks would overlap");
+        table.findings.error(&span, message);
+    }
+    let (rise, _) = split(table.int("rise"));
+    let (fall, _) = split(table.int("fall"));
+    let (port, _) = split(table.int("port"));
+    let check = read_check(&mut table, kind);
+    let health = Health {
+        check,
+        interval: Duration::from_millis(interval_ms),
+        timeout: Duration::from_millis(timeout_ms.unwrap_or(interval_ms.min(1000))),
+        rise: rise.unwrap_or(2),
+        fall: fall.unwrap_or(3),
+        port,
+    };
+    let without_port = (!table.has("port")).then(|| table.header());
+    Some((health, without_port))
+}
+
+fn read_check(table: &mut Reader<'_, '_, '_>, kind: Option<HealthType>) -> HealthCheck {
+    let path = table.text("path").filter(|path| {
+        // A space or a control character would end the request line early (RFC 9112 section 3).
+        let good = path.get_ref().starts_with('/') && path.get_ref().bytes().all(|b| b.is_ascii_graphic());
+        if !good {
+            let message = "`path` must begin with / and have no spaces; other characters are written as %XX";
+            table.findings.error(&path.span(), message);
+        }
+        good
+    });
+    let host = table.text("host").filter(|host| {
+        let good = host.get_ref().bytes().all(|b| b.is_ascii_graphic());
+        if !good {
+            table.findings.error(&host.span(), "`host` must be a host name or an address, without spaces");
+        }
+        good
+    });
+    let status = table.read("status", |value, _| status(value));
+    if kind.is_some_and(|kind| !matches!(kind, HealthType::Http | HealthType::Https)) || !table.has("type") {
+        for name in ["path", "host", "status"] {
+            if let Some(span) = table.key_span(name) {
+                table.findings.error(&span, format!("`{name}` is for health checks of type \"http\" only"));
+            }
+        }
+        return HealthCheck::Tcp;
+    }
+    HealthCheck::Http {
+        path: path.map_or_else(|| "/".into(), |path| path.into_inner()),
+        host: host.map(|host| host.into_inner()),
+        status: status.map_or(200..=399, |status| status.into_inner()),
+    }
+}
+
+fn read_backends(table: &mut Reader<'_, '_, '_>) -> (Vec<Backend>, Vec<BackendSpans>) {
+    let tables = table.tables("backend", keys::BACKENDS_MAX);
+    tables
+        .into_iter()
+        .map(|(backend, span)| read_backend(Reader::new(backend, span, &keys::BACKEND, table.findings)))
+        .unzip()
+}
+
+fn read_backend(mut table: Reader<'_, '_, '_>) -> (Backend, BackendSpans) {
+    table.require("name");
+    table.require("address");
+    let (name, name_span) = split(table.name("name"));
+    let (address, address_span) = split(table.address("address"));
+    let (port, port_span) = split(table.int("port"));
+    let (weight, _) = split(table.int("weight"));
+    let (state, _) = split(table.word("state"));
+    let spans = BackendSpans {
+        name: name_span,
+        address: address_span,
+        port_is_good: table.has("port") == port_span.is_some(),
+        port: port_span,
+    };
+    let backend = Backend {
+        name: name.unwrap_or_default(),
+        address: address.unwrap_or(NO_ADDRESS),
+        port,
+        weight: weight.unwrap_or(100),
+        state: state.unwrap_or(State::Up),
+    };
+    (backend, spans)
+}

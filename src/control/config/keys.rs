@@ -1,0 +1,443 @@
+//! Every key the parser knows, with its type, range, default and meaning: the parser, the messages and the tests of the
+//! documentation read this one table.
+
+use super::words::{HealthType, Idle, Mode, Protocol, Scheduler, State, Word};
+
+/// One table of the file.
+#[derive(Debug)]
+pub struct TableDoc {
+    /// As it is written in the file, such as `[[service.backend]]`; empty for the file itself.
+    pub heading: &'static str,
+    /// Its keys, in the order of the documentation.
+    pub keys: &'static [KeyDoc],
+}
+
+/// One key.
+#[derive(Debug)]
+pub struct KeyDoc {
+    /// As it is written.
+    pub name: &'static str,
+    /// What its value may be.
+    pub kind: Kind,
+    /// TOML text of the default, or in words what happens without the key.
+    pub default: &'static str,
+    /// Whether a reload can change it.
+    pub when: When,
+    /// One sentence without its full stop.
+    pub meaning: &'static str,
+}
+
+/// When a change takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// At the next start.
+    Init,
+    /// At a reload.
+    Reload,
+}
+
+/// What a value may be.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// `min..=max`.
+    Int {
+        /// Smallest.
+        min: i64,
+        /// Largest.
+        max: i64,
+    },
+    /// Seconds as a number, or a number with a unit as text; both limits in milliseconds.
+    Duration {
+        /// Shortest.
+        min_ms: u64,
+        /// Longest.
+        max_ms: u64,
+        /// Resolution: 1 or 1000.
+        step_ms: u64,
+    },
+    /// One of a closed list of words.
+    Word(fn() -> Vec<&'static str>),
+    /// 1 to 64 of `A-Z a-z 0-9 . _ -`.
+    Name,
+    /// Text without control characters, of 1 to this many bytes.
+    Text(usize),
+    /// IPv4 or IPv6 address.
+    Address,
+    /// IPv4 address.
+    Address4,
+    /// IPv6 address.
+    Address6,
+    /// MAC address of one station.
+    Mac,
+    /// 32 hex digits.
+    HexKey,
+    /// A count, or a list of lcores.
+    Workers,
+    /// HTTP status or a range of them.
+    Status,
+    /// A list of texts.
+    Texts,
+    /// A list of addresses.
+    Addresses,
+    /// A list of addresses with the length of their prefix.
+    Networks,
+    /// Address to MAC address.
+    Neighbors,
+    /// A prime in `min..=max`.
+    Prime {
+        /// Smallest.
+        min: i64,
+        /// Largest.
+        max: i64,
+    },
+    /// A table, by its heading.
+    Table(&'static str),
+    /// Any number of tables, by their heading.
+    Tables(&'static str),
+}
+
+/// Most workers.
+pub const WORKERS_MAX: usize = 64;
+/// Highest lcore that DPDK is built for.
+pub const LCORE_MAX: u16 = 127;
+/// Most ports that DPDK is built for.
+pub const PORTS_MAX: usize = 32;
+/// Most own addresses of a port.
+pub const ADDRESSES_MAX: usize = 64;
+/// Most static neighbours of a port.
+pub const NEIGHBORS_MAX: usize = 65_536;
+/// Most services.
+pub const SERVICES_MAX: usize = 16_384;
+/// Most backends of a service.
+pub const BACKENDS_MAX: usize = 16_384;
+/// Most arguments for EAL.
+pub const EAL_ARGS_MAX: usize = 256;
+/// Bytes of the longest text in a list.
+pub const TEXT_BYTES_MAX: usize = 1024;
+
+const INIT: When = When::Init;
+const RELOAD: When = When::Reload;
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, when: When, meaning: &'static str) -> KeyDoc {
+    KeyDoc { name, kind, default, when, meaning }
+}
+
+/// The file itself.
+pub static ROOT: TableDoc = TableDoc {
+    heading: "",
+    keys: &[
+        key("dataplane", Kind::Table("[dataplane]"), "all defaults", INIT, "Worker threads and memory"),
+        key("control", Kind::Table("[control]"), "all defaults", INIT, "The management side"),
+        key("port", Kind::Tables("[[port]]"), "required", INIT, "Network ports; at least one"),
+        key("service", Kind::Tables("[[service]]"), "none", RELOAD, "Services"),
+    ],
+};
+
+/// `[dataplane]`.
+pub static DATAPLANE: TableDoc = TableDoc {
+    heading: "[dataplane]",
+    keys: &[
+        key("workers", Kind::Workers, "1", INIT, "Poll loops: how many, or a list of the lcores they run on"),
+        key(
+            "connections",
+            Kind::Int { min: 1, max: 1_000_000_000 },
+            "1_000_000",
+            INIT,
+            "Tracked connections over all workers; at least one a worker",
+        ),
+        key("mbufs", Kind::Int { min: 256, max: 16_777_216 }, "65_536", INIT, "Packet buffers a socket"),
+        key("eal", Kind::Texts, "[]", INIT, "Arguments for EAL; those after `--` on the command line follow them"),
+        key(
+            "hash_key",
+            Kind::HexKey,
+            "random per boot",
+            INIT,
+            "The group's shared key for consistent hashing; all nodes of a group need the same",
+        ),
+        key(
+            "idle",
+            Kind::Word(words::<Idle>),
+            "\"auto\"",
+            INIT,
+            "What a worker does without traffic: `spin` always polls, `sleep` gives the core away early, `auto` polls \
+             first and then sleeps for moments",
+        ),
+    ],
+};
+
+/// `[control]`.
+pub static CONTROL: TableDoc = TableDoc {
+    heading: "[control]",
+    keys: &[
+        // A Unix socket's path has 108 bytes with its final zero.
+        key(
+            "socket",
+            Kind::Text(107),
+            "\"/run/tidegate/tidegate.sock\"",
+            INIT,
+            "Unix socket that the commands talk to",
+        ),
+        key(
+            "grace",
+            Kind::Duration { min_ms: 0, max_ms: 3_600_000, step_ms: 1 },
+            "10",
+            INIT,
+            "How long SIGTERM waits for connections to end",
+        ),
+    ],
+};
+
+/// `[[port]]`.
+pub static PORT: TableDoc = TableDoc {
+    heading: "[[port]]",
+    keys: &[
+        key("name", Kind::Name, "required", INIT, "Unique name"),
+        key("device", Kind::Text(TEXT_BYTES_MAX), "required", INIT, "PCI address, or vdev with its arguments"),
+        key(
+            "addresses",
+            Kind::Networks,
+            "[]",
+            INIT,
+            "Own addresses; the first of a family is the source of tunnels that leave here",
+        ),
+        key("gateway", Kind::Address4, "none", INIT, "Next hop of IPv4 traffic that is on no port's network"),
+        key("gateway6", Kind::Address6, "none", INIT, "Next hop of IPv6 traffic that is on no port's network"),
+        key(
+            "mtu",
+            Kind::Int { min: 576, max: 9600 },
+            "1500",
+            INIT,
+            "Bytes of the largest IP packet; at least 1280 with IPv6 on the port",
+        ),
+        key("mac", Kind::Mac, "the device's own", INIT, "Own MAC address; `replay` needs it"),
+        key("vlan", Kind::Int { min: 1, max: 4094 }, "untagged", INIT, "VLAN of all traffic on the port"),
+        key(
+            "neighbors",
+            Kind::Neighbors,
+            "{}",
+            INIT,
+            "Static neighbours, address to MAC address; others are resolved by ARP and ND",
+        ),
+    ],
+};
+
+/// `[[service]]`.
+pub static SERVICE: TableDoc = TableDoc {
+    heading: "[[service]]",
+    keys: &[
+        key("name", Kind::Name, "required", RELOAD, "Unique name"),
+        key("vip", Kind::Address, "required", RELOAD, "Address that clients connect to; not a port's own"),
+        key("port", Kind::Int { min: 1, max: 65_535 }, "every port", RELOAD, "Port that clients connect to"),
+        key("protocol", Kind::Word(words::<Protocol>), "\"tcp\"", RELOAD, "What clients speak"),
+        key("mode", Kind::Word(words::<Mode>), "required", RELOAD, "How packets get to the backend"),
+        key("scheduler", Kind::Word(words::<Scheduler>), "\"maglev\"", RELOAD, "How a connection gets its backend"),
+        key(
+            "tunnel_source",
+            Kind::Address,
+            "the leaving port's first address",
+            RELOAD,
+            "Outer source of the tunnel to backends of its family",
+        ),
+        key("local_addresses", Kind::Addresses, "[]", RELOAD, "Addresses that full-nat connects from"),
+        key(
+            "maglev_size",
+            Kind::Prime { min: 2, max: 5_000_011 },
+            "65537",
+            RELOAD,
+            "Slots of the lookup table; shares are within 1 % from 65 slots a backend on",
+        ),
+        key("timeouts", Kind::Table("[service.timeouts]"), "all defaults", RELOAD, "When connections are forgotten"),
+        key("health", Kind::Table("[service.health]"), "no checks", RELOAD, "How backends are checked"),
+        key("backend", Kind::Tables("[[service.backend]]"), "none", RELOAD, "Backends"),
+    ],
+};
+
+const IDLE_TIME: Kind = Kind::Duration { min_ms: 1000, max_ms: 32_000_000, step_ms: 1000 };
+
+/// `[service.timeouts]`.
+pub static TIMEOUTS: TableDoc = TableDoc {
+    heading: "[service.timeouts]",
+    keys: &[
+        key("tcp_syn", IDLE_TIME, "30", RELOAD, "TCP, handshake not finished"),
+        key("tcp_established", IDLE_TIME, "7440", RELOAD, "TCP, handshake finished"),
+        key("tcp_fin", IDLE_TIME, "10", RELOAD, "TCP, closing or closed"),
+        key("udp", IDLE_TIME, "300", RELOAD, "UDP, both directions seen"),
+        key("udp_oneway", IDLE_TIME, "60", RELOAD, "UDP, only the client seen"),
+        key("icmp_echo", IDLE_TIME, "60", RELOAD, "ICMP echo"),
+    ],
+};
+
+const CHECKS_IN_A_ROW: Kind = Kind::Int { min: 1, max: 100 };
+
+/// `[service.health]`.
+pub static HEALTH: TableDoc = TableDoc {
+    heading: "[service.health]",
+    keys: &[
+        key("type", Kind::Word(words::<HealthType>), "\"tcp\"", RELOAD, "What one check does"),
+        key(
+            "interval",
+            Kind::Duration { min_ms: 50, max_ms: 3_600_000, step_ms: 1 },
+            "2",
+            RELOAD,
+            "From the start of one check to the start of the next",
+        ),
+        key(
+            "timeout",
+            Kind::Duration { min_ms: 10, max_ms: 3_600_000, step_ms: 1 },
+            "1, or interval if that is shorter",
+            RELOAD,
+            "A check that takes longer has failed; never longer than the interval",
+        ),
+        key("rise", CHECKS_IN_A_ROW, "2", RELOAD, "Good checks in a row that bring a backend up"),
+        key("fall", CHECKS_IN_A_ROW, "3", RELOAD, "Failed checks in a row that take a backend down"),
+        key(
+            "port",
+            Kind::Int { min: 1, max: 65_535 },
+            "the backend's port",
+            RELOAD,
+            "Port that is checked; required if the service has every port",
+        ),
+        key("path", Kind::Text(TEXT_BYTES_MAX), "\"/\"", RELOAD, "`http`: target of the request, from `/` on"),
+        key("host", Kind::Text(255), "address and port", RELOAD, "`http`: the `Host` header"),
+        key("status", Kind::Status, "\"200-399\"", RELOAD, "`http`: good status, or a range of them"),
+    ],
+};
+
+/// `[[service.backend]]`.
+pub static BACKEND: TableDoc = TableDoc {
+    heading: "[[service.backend]]",
+    keys: &[
+        key("name", Kind::Name, "required", RELOAD, "Unique in the service; commands say SERVICE/BACKEND"),
+        key("address", Kind::Address, "required", RELOAD, "Where packets go"),
+        key(
+            "port",
+            Kind::Int { min: 1, max: 65_535 },
+            "the VIP's port",
+            RELOAD,
+            "Port that packets reach it on; only the NAT modes can change it",
+        ),
+        key(
+            "weight",
+            Kind::Int { min: 0, max: 65_535 },
+            "100",
+            RELOAD,
+            "Share of new connections relative to the others; 0 gets none",
+        ),
+        key(
+            "state",
+            Kind::Word(words::<State>),
+            "\"up\"",
+            RELOAD,
+            "What the administrator wants; `drain` keeps connections and takes no new ones",
+        ),
+    ],
+};
+
+/// Every table, in the order of the documentation.
+pub static TABLES: [&TableDoc; 8] = [&ROOT, &DATAPLANE, &CONTROL, &PORT, &SERVICE, &TIMEOUTS, &HEALTH, &BACKEND];
+
+fn words<W: Word>() -> Vec<&'static str> {
+    W::WORDS.iter().map(|(word, _)| *word).collect()
+}
+
+impl TableDoc {
+    /// The row of `name`.
+    pub fn key(&self, name: &str) -> Option<&'static KeyDoc> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    /// How messages name the table.
+    pub fn place(&self) -> &'static str {
+        if self.heading.is_empty() { "the file" } else { self.heading }
+    }
+}
+
+impl When {
+    /// As the documentation marks it.
+    pub fn mark(self) -> &'static str {
+        match self {
+            Self::Init => "[init]",
+            Self::Reload => "[reload]",
+        }
+    }
+}
+
+impl Kind {
+    /// The type, as the documentation says it.
+    pub fn type_text(&self) -> &'static str {
+        match self {
+            Self::Int { .. } | Self::Prime { .. } => "integer",
+            Self::Duration { .. } => "duration",
+            Self::Word(_) => "word",
+            Self::Name | Self::Text(_) | Self::HexKey => "string",
+            Self::Address | Self::Address4 | Self::Address6 => "address",
+            Self::Mac => "MAC address",
+            Self::Workers => "integer or list",
+            Self::Status => "integer or string",
+            Self::Texts | Self::Addresses | Self::Networks => "list",
+            Self::Neighbors | Self::Table(_) => "table",
+            Self::Tables(_) => "tables",
+        }
+    }
+
+    /// The range, as the documentation says it.
+    pub fn range_text(&self) -> String {
+        match self {
+            Self::Int { min, max } => format!("{min} to {max}"),
+            Self::Prime { min, max } => format!("a prime, {min} to {max}"),
+            Self::Duration { min_ms, max_ms, .. } => format!("{} to {}", duration(*min_ms), duration(*max_ms)),
+            Self::Word(words) => words().iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" "),
+            Self::Name => "1 to 64 of A-Z a-z 0-9 . _ -".into(),
+            Self::Text(bytes_max) => format!("1 to {bytes_max} bytes"),
+            Self::Address => "IPv4 or IPv6".into(),
+            Self::Address4 => "IPv4".into(),
+            Self::Address6 => "IPv6".into(),
+            Self::Mac => "of one station".into(),
+            Self::HexKey => "32 hex digits".into(),
+            Self::Workers => format!("1 to {WORKERS_MAX}; lcores 0 to {LCORE_MAX}"),
+            Self::Status => "100 to 599".into(),
+            Self::Texts => format!("at most {EAL_ARGS_MAX}"),
+            Self::Addresses => format!("at most {ADDRESSES_MAX}, IPv4 or IPv6"),
+            Self::Networks => format!("at most {ADDRESSES_MAX}, with prefix length"),
+            Self::Neighbors => format!("at most {NEIGHBORS_MAX}"),
+            Self::Table(heading) | Self::Tables(heading) => (*heading).into(),
+        }
+    }
+
+    /// What a value must be, for a message: "must be ...".
+    pub fn expected(&self) -> String {
+        match self {
+            Self::Int { min, max } => format!("an integer from {min} to {max}"),
+            Self::Prime { min, max } => format!("a prime from {min} to {max}"),
+            Self::Duration { min_ms, max_ms, step_ms } => {
+                let (min, max) = (duration(*min_ms), duration(*max_ms));
+                let (whole, example) = if *step_ms == 1000 { ("whole ", "\"2m\"") } else { ("", "\"500ms\"") };
+                format!("a time from {min} to {max}, in {whole}seconds or with a unit such as {example}")
+            }
+            Self::Word(words) => format!("one of {}", words().join(", ")),
+            Self::Name => "1 to 64 of the characters A-Z a-z 0-9 . _ -".into(),
+            Self::Text(bytes_max) => format!("a string of 1 to {bytes_max} bytes without control characters"),
+            Self::Address => "an IPv4 or IPv6 address".into(),
+            Self::Address4 => "an IPv4 address".into(),
+            Self::Address6 => "an IPv6 address".into(),
+            Self::Mac => "the MAC address of one station, such as \"02:00:00:00:00:01\"".into(),
+            Self::HexKey => "a string of 32 hex digits".into(),
+            Self::Workers => format!("1 to {WORKERS_MAX}, or a list of lcores from 0 to {LCORE_MAX}"),
+            Self::Status => "a status from 100 to 599, or a range such as \"200-399\"".into(),
+            Self::Texts => format!("a list of at most {EAL_ARGS_MAX} strings"),
+            Self::Addresses => format!("a list of at most {ADDRESSES_MAX} IPv4 or IPv6 addresses"),
+            Self::Networks => format!("a list of at most {ADDRESSES_MAX} addresses such as \"10.0.0.2/24\""),
+            Self::Neighbors => {
+                format!(
+                    "a table of at most {NEIGHBORS_MAX} neighbours such as {{ \"10.0.0.1\" = \"02:00:00:00:00:01\" }}"
+                )
+            }
+            Self::Table(heading) => format!("a table, written {heading}"),
+            Self::Tables(heading) => format!("a list of tables, each written {heading}"),
+        }
+    }
+}
+
+fn duration(ms: u64) -> String {
+    if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
+}

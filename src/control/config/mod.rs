@@ -1,0 +1,28 @@
+//! The configuration file: read, checked as a whole, and compared with another.
+
+mod check_ports;
+mod check_services;
+mod compare;
+mod draft;
+mod draft_service;
+mod errors;
+pub mod keys;
+mod load;
+mod model;
+mod net;
+mod reader;
+mod report;
+mod route;
+mod source;
+mod suggest;
+mod values;
+mod words;
+
+pub use compare::{Diff, diff};
+pub use errors::{Diagnostic, Errors, Place};
+pub use load::FILE_BYTES_MAX;
+pub use model::{Backend, Config, Control, Dataplane, Health, HealthCheck, Port, Service, Timeouts, Workers};
+pub use net::{IpNet, same_family};
+pub use report::{Report, check};
+pub use route::Route;
+pub use words::{HealthType, Idle, Mode, Protocol, Scheduler, State, Word};

@@ -1,0 +1,221 @@
+//! The configuration as plain, validated values.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::errors::Diagnostic;
+use crate::wire::ethernet::MacAddr;
+use super::net::IpNet;
+use super::words::{Idle, Mode, Protocol, Scheduler, State};
+
+/// One configuration file, checked: names are unique, every backend has a next hop, every value is in its range.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Worker threads and memory.
+    pub dataplane: Dataplane,
+    /// The management side.
+    pub control: Control,
+    /// In the order of the file, which is the order of port indexes.
+    pub ports: Vec<Port>,
+    /// In the order of the file.
+    pub services: Vec<Service>,
+    /// What is allowed but probably not meant.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// `[dataplane]`, fixed at start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dataplane {
+    /// How many workers, or on which lcores.
+    pub workers: Workers,
+    /// Tracked connections over all workers; at least one a worker.
+    pub connections: u32,
+    /// Packet buffers a socket.
+    pub mbufs: u32,
+    /// Arguments for EAL; those on the command line come after them.
+    pub eal: Vec<String>,
+    /// The group's shared key for consistent hashing; `None` means random per boot.
+    pub hash_key: Option<[u8; 16]>,
+    /// What a worker does while there is no traffic.
+    pub idle: Idle,
+}
+
+impl Default for Dataplane {
+    fn default() -> Self {
+        Self {
+            workers: Workers::Count(1),
+            connections: 1_000_000,
+            mbufs: 65_536,
+            eal: Vec::new(),
+            hash_key: None,
+            idle: Idle::Auto,
+        }
+    }
+}
+
+/// The poll loops: how many, or their lcores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Workers {
+    /// This many, on the first lcores that EAL offers; 1..=64.
+    Count(u16),
+    /// One on each of these lcores: not empty, no duplicates, in the order of the file.
+    Lcores(Vec<u16>),
+}
+
+impl Workers {
+    /// How many workers there are: 1..=64.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Count(count) => usize::from(*count),
+            Self::Lcores(lcores) => lcores.len(),
+        }
+    }
+}
+
+/// `[control]`, fixed at start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Path of the Unix socket that the commands talk to.
+    pub socket: PathBuf,
+    /// How long SIGTERM lets connections end before the process does; zero means at once.
+    pub grace: Duration,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { socket: PathBuf::from("/run/tidegate/tidegate.sock"), grace: Duration::from_secs(10) }
+    }
+}
+
+/// `[[port]]`, fixed at start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Unique among ports.
+    pub name: String,
+    /// PCI address or vdev with its arguments, as EAL takes it.
+    pub device: String,
+    /// Own addresses with their networks, in the order of the file; the first of a family is the source of tunnels.
+    pub addresses: Vec<IpNet>,
+    /// Next hop of IPv4 destinations that are on no port's network.
+    pub gateway: Option<Ipv4Addr>,
+    /// Next hop of IPv6 destinations that are on no port's network; may be link-local.
+    pub gateway6: Option<Ipv6Addr>,
+    /// Bytes of the largest IP packet: 576..=9600.
+    pub mtu: u16,
+    /// `None` means the device's own; `replay` needs one.
+    pub mac: Option<MacAddr>,
+    /// VLAN identifier of all traffic on the port, 1..=4094; `None` means untagged.
+    pub vlan: Option<u16>,
+    /// Static neighbours; others are resolved by ARP and ND.
+    pub neighbors: BTreeMap<IpAddr, MacAddr>,
+}
+
+/// `[[service]]`, taken over by a reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Unique among services.
+    pub name: String,
+    /// The address that clients connect to; never a port's own.
+    pub vip: IpAddr,
+    /// `None` means every port of the address; a service with the port wins over it.
+    pub port: Option<u16>,
+    /// What clients speak.
+    pub protocol: Protocol,
+    /// How packets get to the backend.
+    pub mode: Mode,
+    /// How a new connection gets its backend.
+    pub scheduler: Scheduler,
+    /// Outer source of the tunnel for backends of its family, in place of the leaving port's first address.
+    pub tunnel_source: Option<IpAddr>,
+    /// Addresses that full-nat connects from.
+    pub local_addresses: Vec<IpAddr>,
+    /// Slots of the Maglev lookup table: a prime, not smaller than the number of backends.
+    pub maglev_size: u32,
+    /// When idle connections are forgotten.
+    pub timeouts: Timeouts,
+    /// `None` means no health checks: backends are as their `state` says.
+    pub health: Option<Health>,
+    /// In the order of the file; may be empty.
+    pub backends: Vec<Backend>,
+}
+
+impl Service {
+    /// The port that packets reach `backend` on: its own, else the VIP's; `None` leaves the client's as it is.
+    pub fn backend_port(&self, backend: &Backend) -> Option<u16> {
+        backend.port.or(self.port)
+    }
+}
+
+/// `[[service.backend]]`: one real server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Unique in the service; `SERVICE/BACKEND` names it in commands.
+    pub name: String,
+    /// Where packets go.
+    pub address: IpAddr,
+    /// `None` means the VIP's port.
+    pub port: Option<u16>,
+    /// Share of new connections relative to the others; 0 gets none.
+    pub weight: u16,
+    /// What the administrator wants.
+    pub state: State,
+}
+
+/// `[service.timeouts]`: seconds without a packet after which a connection is forgotten, each 1..=32000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Handshake not finished.
+    pub tcp_syn_s: u16,
+    /// Handshake finished (RFC 5382 REQ-5).
+    pub tcp_established_s: u16,
+    /// After FIN or a RST that counts.
+    pub tcp_fin_s: u16,
+    /// Both directions seen.
+    pub udp_s: u16,
+    /// Only the client has been seen.
+    pub udp_oneway_s: u16,
+    /// ICMP echo through the balancer.
+    pub icmp_echo_s: u16,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { tcp_syn_s: 30, tcp_established_s: 7440, tcp_fin_s: 10, udp_s: 300, udp_oneway_s: 60, icmp_echo_s: 60 }
+    }
+}
+
+/// `[service.health]`: how backends are checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// What one check does.
+    pub check: HealthCheck,
+    /// From the start of one check to the start of the next.
+    pub interval: Duration,
+    /// A check that takes longer has failed; never longer than `interval`.
+    pub timeout: Duration,
+    /// Good checks in a row that bring a backend up.
+    pub rise: u16,
+    /// Failed checks in a row that take a backend down.
+    pub fall: u16,
+    /// Where checks connect to; `None` means the port that traffic goes to.
+    pub port: Option<u16>,
+}
+
+/// What a health check does, `type` in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HealthCheck {
+    /// A TCP connection opens.
+    Tcp,
+    /// `GET` answers with a good status.
+    Http {
+        /// Target of the request, beginning with `/`.
+        path: String,
+        /// `Host` header; `None` means the address and port that are checked.
+        host: Option<String>,
+        /// Good status codes, inside 100..=599.
+        status: RangeInclusive<u16>,
+    },
+}

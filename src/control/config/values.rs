@@ -1,0 +1,210 @@
+//! Single values: text of the file to the types of the model.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::ops::RangeInclusive;
+
+use toml::de::DeValue;
+
+use crate::wire::ethernet::MacAddr;
+
+/// The milliseconds of `30`, `0.5`, `"500ms"`, `"30s"`, `"2m"` or `"1h"`.
+pub fn duration_ms(value: &DeValue<'_>) -> Option<u64> {
+    match value {
+        DeValue::Integer(_) => u64::try_from(integer(value)?).ok()?.checked_mul(1000),
+        DeValue::Float(seconds) => {
+            let ms = (seconds.as_str().parse::<f64>().ok()? * 1000.0).round();
+            // The upper end is far below 2^53, so that every value inside is exact.
+            (0.0..=1e12).contains(&ms).then_some(ms as u64)
+        }
+        DeValue::String(text) => {
+            let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, unit) = text.split_at_checked(digits)?;
+            let unit_ms = match unit {
+                "ms" => 1,
+                "s" => 1000,
+                "m" => 60_000,
+                "h" => 3_600_000,
+                _ => return None,
+            };
+            number.parse::<u64>().ok()?.checked_mul(unit_ms)
+        }
+        _ => None,
+    }
+}
+
+/// An integer of any radix; `None` for other types and for numbers beyond 128 bits.
+pub fn integer(value: &DeValue<'_>) -> Option<i128> {
+    let integer = value.as_integer()?;
+    i128::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+/// The address of one station, as six pairs of hex digits; not zero, no group address.
+pub fn station_mac(text: &str) -> Option<MacAddr> {
+    let mut bytes = [0; 6];
+    let mut parts = text.split([':', '-']);
+    for byte in &mut bytes {
+        *byte = hex_byte(parts.next()?)?;
+    }
+    let is_group = bytes.first().is_some_and(|first| first & 1 == 1);
+    (parts.next().is_none() && !is_group && bytes != [0; 6]).then_some(MacAddr(bytes))
+}
+
+/// 32 hex digits, the first two of them the first byte.
+pub fn hash_key(text: &str) -> Option<[u8; 16]> {
+    let mut key = [0; 16];
+    let mut digits = text;
+    for byte in &mut key {
+        let (pair, rest) = digits.split_at_checked(2)?;
+        *byte = hex_byte(pair)?;
+        digits = rest;
+    }
+    digits.is_empty().then_some(key)
+}
+
+/// `200`, `"200"` or `"200-399"`, inside 100..=599.
+pub fn status(value: &DeValue<'_>) -> Option<RangeInclusive<u16>> {
+    let code = |text: &str| {
+        let digits = text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse::<u16>().ok().filter(|code| digits && (100..=599).contains(code))
+    };
+    let range = match value {
+        DeValue::Integer(_) => {
+            let one = code(&integer(value)?.to_string())?;
+            one..=one
+        }
+        DeValue::String(text) => match text.split_once('-') {
+            Some((first, last)) => code(first)?..=code(last)?,
+            None => code(text)?..=code(text)?,
+        },
+        _ => return None,
+    };
+    (!range.is_empty()).then_some(range)
+}
+
+/// Whether `text` may name a port, service or backend.
+pub fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// Why `address` can belong to no host, or cannot be sent to; `None` for an ordinary address.
+pub fn unusable(address: IpAddr) -> Option<&'static str> {
+    let is_broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    match address {
+        _ if address.is_unspecified() => Some("the unspecified address"),
+        _ if address.is_loopback() => Some("a loopback address"),
+        _ if address.is_multicast() => Some("a multicast address"),
+        _ if is_broadcast => Some("the broadcast address"),
+        IpAddr::V4(v4) if v4.octets().first() == Some(&0) => Some("an address of \"this network\" (0.0.0.0/8)"),
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Some("an IPv4 address in IPv6 form; write it as IPv4"),
+        _ => None,
+    }
+}
+
+/// Whether the address is valid on its link only (RFC 4291 section 2.5.6).
+pub fn is_link_local(address: Ipv6Addr) -> bool {
+    address.segments().first().is_some_and(|first| first & 0xffc0 == 0xfe80)
+}
+
+/// Whether `n` has no divisor but 1 and itself.
+pub fn is_prime(n: u32) -> bool {
+    let n = u64::from(n);
+    n >= 2 && (2..).take_while(|divisor| divisor * divisor <= n).all(|divisor| !n.is_multiple_of(divisor))
+}
+
+fn hex_byte(text: &str) -> Option<u8> {
+    let is_pair = text.len() == 2 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    u8::from_str_radix(text, 16).ok().filter(|_| is_pair)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_value<T>(text: &str, read: impl Fn(&DeValue<'_>) -> Option<T>) -> Option<T> {
+        read(DeValue::parse(text).expect(text).get_ref())
+    }
+
+    #[test]
+    fn durations() {
+        let ms = |text| with_value(text, duration_ms);
+        for (text, expected) in
+            [("30", 30_000), ("0", 0), ("0.5", 500), ("1_0", 10_000), ("'500ms'", 500), ("'30s'", 30_000)]
+        {
+            assert_eq!(ms(text), Some(expected), "{text}");
+        }
+        assert_eq!((ms("'2m'"), ms("'1h'"), ms("0x10")), (Some(120_000), Some(3_600_000), Some(16_000)));
+        for text in
+            ["-1", "nan", "inf", "-0.5", "1e300", "''", "'s'", "'1 s'", "'1d'", "'-1s'", "'+1s'", "'1.5s'", "'30'"]
+        {
+            assert_eq!(ms(text), None, "{text}");
+        }
+        assert_eq!(ms("18446744073709551615"), None);
+        assert_eq!(ms("'18446744073709551615h'"), None);
+        assert_eq!(ms("true"), None);
+    }
+
+    #[test]
+    fn mac_addresses() {
+        assert_eq!(station_mac("02:00:00:00:aB:01"), Some(MacAddr([2, 0, 0, 0, 0xab, 1])));
+        assert_eq!(station_mac("02-00-00-00-00-01").map(|mac| mac.to_string()).as_deref(), Some("02:00:00:00:00:01"));
+        let bad =
+            ["", "02:00:00:00:00", "02:00:00:00:00:01:02", "2:0:0:0:0:1", "+2:00:00:00:00:01", "02:00:00:00:00:0g"];
+        for text in
+            bad.into_iter().chain(["01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00", "äa:00:00:00:00:1"])
+        {
+            assert_eq!(station_mac(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn hash_keys() {
+        let key = hash_key("000102030405060708090a0b0c0d0eFF").unwrap();
+        assert_eq!(key, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255]);
+        for text in ["", "00", "000102030405060708090a0b0c0d0e0f00", "000102030405060708090a0b0c0d0e0", "32 hex digits"]
+        {
+            assert_eq!(hash_key(text), None, "{text}");
+        }
+        assert_eq!(hash_key(&"ä".repeat(16)), None);
+        assert_eq!(hash_key(&"+1".repeat(16)), None);
+    }
+
+    #[test]
+    fn statuses() {
+        let range = |text| with_value(text, status);
+        assert_eq!(range("200"), Some(200..=200));
+        assert_eq!(range("'204'"), Some(204..=204));
+        assert_eq!(range("'200-399'"), Some(200..=399));
+        for text in ["99", "600", "'399-200'", "'200-'", "'-'", "''", "'+20'", "'2xx'", "2e2", "-200"] {
+            assert_eq!(range(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn primes() {
+        let primes: Vec<u32> = (0..30).filter(|n| is_prime(*n)).collect();
+        assert_eq!(primes, [2, 3, 5, 7, 11, 13, 17, 19, 23, 29]);
+        assert!(is_prime(65_537) && is_prime(5_000_011) && !is_prime(65_536) && !is_prime(65_537 * 3));
+    }
+
+    #[test]
+    fn addresses_of_no_host() {
+        let bad = [
+            "0.0.0.0",
+            "0.1.2.3",
+            "127.0.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "ff02::1",
+            "::ffff:10.0.0.1",
+        ];
+        for text in bad {
+            assert!(unusable(text.parse().unwrap()).is_some(), "{text}");
+        }
+        for text in ["10.0.0.1", "192.0.2.255", "fd00::1", "fe80::1", "64:ff9b::a00:1"] {
+            assert_eq!(unusable(text.parse().unwrap()), None, "{text}");
+        }
+        assert!(is_link_local("febf::1".parse().unwrap()) && !is_link_local("fec0::1".parse().unwrap()));
+    }
+}

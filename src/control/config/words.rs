@@ -1,0 +1,143 @@
+//! The words that the configuration chooses from, and which of them this version can do.
+
+use std::fmt;
+
+/// An enum that is written as one of a few words.
+pub trait Word: Sized + Copy + PartialEq + 'static {
+    /// Every word with its value, in the order of the documentation.
+    const WORDS: &'static [(&'static str, Self)];
+    /// What this version can do; the other words are known, and refused.
+    const SUPPORTED: &'static [Self];
+
+    /// The word of this value.
+    fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, value)| *value == self).map_or("", |(word, _)| word)
+    }
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $word:literal,)+ } supported: $($ok:ident)+) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name { $($(#[$value_doc])* $value,)+ }
+
+        impl Word for $name {
+            const WORDS: &'static [(&'static str, Self)] = &[$(($word, Self::$value)),+];
+            const SUPPORTED: &'static [Self] = &[$(Self::$ok),+];
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.word())
+            }
+        }
+    };
+}
+
+words! {
+    /// What clients speak.
+    Protocol {
+        /// RFC 9293.
+        Tcp = "tcp",
+        /// RFC 768.
+        Udp = "udp",
+    }
+    supported: Tcp Udp
+}
+
+words! {
+    /// How a packet gets to its backend.
+    Mode {
+        /// The destination is rewritten; replies come back through the balancer.
+        Nat = "nat",
+        /// Source and destination are rewritten.
+        FullNat = "full-nat",
+        /// Wrapped in GRE (RFC 2784); the backend answers the client directly.
+        Gre = "gre",
+        /// Wrapped in IP (RFC 2003, RFC 2473); the backend answers directly.
+        Ipip = "ipip",
+        /// Wrapped in UDP; the backend answers directly.
+        Gue = "gue",
+        /// Only the destination MAC address changes; the backend is on-link and answers directly.
+        Dsr = "dsr",
+    }
+    supported: Nat Gre Dsr
+}
+
+impl Mode {
+    /// Whether the packet is wrapped in an outer IP header.
+    pub fn is_tunnel(self) -> bool {
+        matches!(self, Self::Gre | Self::Ipip | Self::Gue)
+    }
+
+    /// Whether addresses of the packet are rewritten.
+    pub fn is_nat(self) -> bool {
+        matches!(self, Self::Nat | Self::FullNat)
+    }
+}
+
+words! {
+    /// How a new connection gets its backend.
+    Scheduler {
+        /// In turn.
+        RoundRobin = "rr",
+        /// In turn, by weight.
+        WeightedRoundRobin = "wrr",
+        /// By the client's address.
+        SourceHash = "sh",
+        /// The fewest connections.
+        LeastConnections = "lc",
+        /// The fewest connections by weight.
+        WeightedLeastConnections = "wlc",
+        /// The shortest response time.
+        LeastResponseTime = "lrt",
+        /// Consistent hashing by a lookup table.
+        Maglev = "maglev",
+    }
+    supported: Maglev
+}
+
+words! {
+    /// What the administrator wants of a backend.
+    State {
+        /// Takes connections while it is healthy.
+        Up = "up",
+        /// No new connections, old ones stay.
+        Drain = "drain",
+        /// Nothing is sent to it.
+        Down = "down",
+    }
+    supported: Up Drain Down
+}
+
+words! {
+    /// What a worker does while there is no traffic.
+    Idle {
+        /// Polls, and sleeps for microseconds after a while without a packet.
+        Auto = "auto",
+        /// Polls always: the lowest latency, a whole core.
+        Spin = "spin",
+        /// Sleeps early: the least power, more latency.
+        Sleep = "sleep",
+    }
+    supported: Auto Spin Sleep
+}
+
+words! {
+    /// What a health check does.
+    HealthType {
+        /// A TCP connection opens.
+        Tcp = "tcp",
+        /// An HTTP request gets a good status.
+        Http = "http",
+        /// As `http`, over TLS.
+        Https = "https",
+        /// A datagram is answered.
+        Udp = "udp",
+        /// A DNS query is answered.
+        Dns = "dns",
+        /// An ICMP echo is answered.
+        Ping = "ping",
+    }
+    supported: Tcp Http
+}
