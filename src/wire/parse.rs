@@ -3,6 +3,8 @@
 mod extension;
 mod general;
 mod quote;
+#[cfg(test)]
+mod tests;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
