@@ -28,3 +28,6 @@ pub use net::{IpNet, same_family};
 pub use report::{Report, check};
 pub use route::Route;
 pub use words::{HealthType, Idle, Mode, Protocol, Scheduler, State, Word};
+
+#[cfg(test)]
+mod tests;
