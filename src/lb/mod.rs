@@ -1,1 +1,22 @@
 //! The load balancer as pure functions over a shard and a snapshot: no I/O, no clock, no DPDK.
+
+pub mod clock;
+pub mod connection;
+pub mod counters;
+pub mod handle;
+pub mod hash;
+pub mod ids;
+pub mod latency;
+pub mod limiter;
+pub mod maglev;
+pub mod neighbor;
+pub mod packet;
+pub mod path;
+pub mod prefetch;
+pub mod publish;
+pub mod shard;
+pub mod snapshot;
+pub mod steer;
+pub mod table;
+pub mod toeplitz;
+pub mod verdict;

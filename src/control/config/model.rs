@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::errors::Diagnostic;
-use super::mac::MacAddr;
+use crate::wire::ethernet::MacAddr;
 use super::net::IpNet;
 use super::words::{Idle, Mode, Protocol, Scheduler, State};
 

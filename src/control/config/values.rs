@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use toml::de::DeValue;
 
-use super::mac::MacAddr;
+use crate::wire::ethernet::MacAddr;
 
 /// The milliseconds of `30`, `0.5`, `"500ms"`, `"30s"`, `"2m"` or `"1h"`.
 pub fn duration_ms(value: &DeValue<'_>) -> Option<u64> {

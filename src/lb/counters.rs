@@ -1,0 +1,180 @@
+//! Counters with one writer, a worker, and any number of readers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::ids::BackendId;
+use super::verdict::DropReason;
+
+/// A number that one thread changes and others may read at any time.
+///
+/// The writer loads and stores without a locked instruction, which is what makes it cost nothing; a second writer
+/// would lose counts.
+#[derive(Default, Debug)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only the owning worker may call this.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Takes away, stopping at zero; for gauges.
+    #[inline]
+    pub fn sub(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(n), Ordering::Relaxed);
+    }
+
+    /// Overwrites; for gauges.
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one worker counts for one backend.
+#[derive(Default, Debug)]
+pub struct BackendCounters {
+    /// Packets sent to the backend and, through NAT, back from it.
+    pub packets: Counter,
+    /// Their bytes, from the Ethernet header, as received.
+    pub bytes: Counter,
+    /// Connections open now.
+    pub connections: Counter,
+    /// Connections ever opened.
+    pub connections_total: Counter,
+}
+
+/// All counters of one worker.
+#[derive(Debug)]
+pub struct Counters {
+    /// Packets taken from ports.
+    pub rx_packets: Counter,
+    /// Their bytes, from the Ethernet header.
+    pub rx_bytes: Counter,
+    /// Packets forwarded, counted when the port took them.
+    pub tx_packets: Counter,
+    /// Their bytes.
+    pub tx_bytes: Counter,
+    /// Packets answered by ourselves: ARP, neighbour discovery, echo, ICMP errors.
+    pub replies: Counter,
+    /// Packets handed to the host's network stack.
+    pub punts: Counter,
+    /// Packets passed to the worker that owns their connection.
+    pub handoffs: Counter,
+    /// Frames we sent unasked: ARP requests, solicitations, announcements.
+    pub originated: Counter,
+    /// Packets without a connection that tunnel modes forwarded by the consistent hash.
+    pub stateless: Counter,
+    /// Packets in the middle of a TCP connection that tunnel modes took over, because another node may have owned it.
+    pub adopted: Counter,
+    /// Connections open now.
+    pub connections_active: Counter,
+    /// Connections ever opened.
+    pub connections_created: Counter,
+    /// Connections ended by their timeout.
+    pub connections_expired: Counter,
+    /// Half-open connections that gave their place to newer ones.
+    pub connections_evicted: Counter,
+    /// Packets that wait for their next hop's MAC address now.
+    pub held: Counter,
+    /// Turns of the poll loop.
+    pub turns: Counter,
+    /// Turns that found packets.
+    pub busy_turns: Counter,
+    /// TSC cycles spent in turns that found packets.
+    pub busy_cycles: Counter,
+    /// Generation of the snapshot in use.
+    pub generation: Counter,
+    drops: [Counter; DropReason::COUNT],
+    backends: Box<[BackendCounters]>,
+}
+
+impl Counters {
+    /// All zero, with room for `backends_max` backend slots.
+    pub fn new(backends_max: usize) -> Self {
+        let zero = Counter::default;
+        Self {
+            rx_packets: zero(),
+            rx_bytes: zero(),
+            tx_packets: zero(),
+            tx_bytes: zero(),
+            replies: zero(),
+            punts: zero(),
+            handoffs: zero(),
+            originated: zero(),
+            stateless: zero(),
+            adopted: zero(),
+            connections_active: zero(),
+            connections_created: zero(),
+            connections_expired: zero(),
+            connections_evicted: zero(),
+            held: zero(),
+            turns: zero(),
+            busy_turns: zero(),
+            busy_cycles: zero(),
+            generation: zero(),
+            drops: std::array::from_fn(|_| zero()),
+            backends: (0..backends_max).map(|_| BackendCounters::default()).collect(),
+        }
+    }
+
+    /// Counts one dropped packet.
+    #[inline]
+    pub fn drop_one(&self, reason: DropReason) {
+        self.drops[reason.index()].add(1);
+    }
+
+    /// Packets dropped for this reason.
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.drops[reason.index()].get()
+    }
+
+    /// Packets dropped for any reason.
+    pub fn drops_total(&self) -> u64 {
+        self.drops.iter().map(Counter::get).sum()
+    }
+
+    /// The counters of a backend's slot; `None` only for a slot beyond the size given at start.
+    #[inline]
+    pub fn backend(&self, id: BackendId) -> Option<&BackendCounters> {
+        self.backends.get(id.slot())
+    }
+
+    /// Zeroes a backend's counters when its slot gets another backend.
+    pub fn reset_backend(&self, id: BackendId) {
+        if let Some(counters) = self.backend(id) {
+            counters.packets.set(0);
+            counters.bytes.set(0);
+            counters.connections.set(0);
+            counters.connections_total.set(0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gauges_stop_at_zero_and_drops_add_up() {
+        let counters = Counters::new(2);
+        counters.held.sub(1);
+        assert_eq!(counters.held.get(), 0);
+        counters.drop_one(DropReason::Runt);
+        counters.drop_one(DropReason::Runt);
+        counters.drop_one(DropReason::TxFull);
+        assert_eq!((counters.drops(DropReason::Runt), counters.drops_total()), (2, 3));
+        let id = BackendId::new(1, 3);
+        counters.backend(id).unwrap().packets.add(5);
+        counters.reset_backend(id);
+        assert_eq!(counters.backend(id).unwrap().packets.get(), 0);
+        assert!(counters.backend(BackendId::new(2, 0)).is_none());
+    }
+}

@@ -1,0 +1,163 @@
+//! What differs between IPv4 and IPv6 on the packet path.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::lb::hash::{self, HashKey};
+use crate::lb::shard::Shard;
+use crate::lb::snapshot::{Hop, Routes};
+use crate::lb::table::{Address, Table};
+use crate::wire::checksum::Delta;
+use crate::wire::parse::{FiveTuple, Parsed};
+
+/// An address family: its table, its hash and where its fields lie.
+pub(super) trait Family: Address + Into<IpAddr> {
+    /// Length of an address in bytes.
+    const LEN: usize;
+    /// Offset of the source address in the IP header; the destination follows it.
+    const SRC: usize;
+    /// Offset of TTL or hop limit in the IP header.
+    const TTL: usize;
+    /// The protocol number of ICMP for the family.
+    const ICMP: u8;
+
+    /// The five-tuple of a parsed frame.
+    fn key(parsed: &Parsed, frame: &[u8]) -> FiveTuple<Self>;
+    /// The keyed hash of a five-tuple.
+    fn tuple_hash(key: HashKey, tuple: &FiveTuple<Self>) -> u64;
+    /// The worker's connections of this family.
+    fn table(shard: &Shard) -> &Table<Self>;
+    /// The same, to change.
+    fn table_mut(shard: &mut Shard) -> &mut Table<Self>;
+    /// The address, if it is of this family.
+    fn of(addr: IpAddr) -> Option<Self>;
+    /// The next hop for a destination.
+    fn route(routes: &Routes, to: Self) -> Option<Hop>;
+    /// What replacing `old` by `new` does to a checksum.
+    fn replace(delta: Delta, old: Self, new: Self) -> Delta;
+    /// Writes the address into `at`, which has [`Self::LEN`] bytes.
+    fn put(self, at: &mut [u8]);
+    /// Corrects the IP header's checksum, if the family has one.
+    fn fix_header(ip: &mut [u8], delta: Delta);
+    /// True for an address that no host sends from (RFC 1812 5.3.7, RFC 4291 2.5.2, 2.5.3 and 2.7).
+    fn is_martian(self) -> bool;
+}
+
+impl Family for Ipv4Addr {
+    const LEN: usize = 4;
+    const SRC: usize = 12;
+    const TTL: usize = 8;
+    const ICMP: u8 = 1;
+
+    #[inline]
+    fn key(parsed: &Parsed, frame: &[u8]) -> FiveTuple<Self> {
+        parsed.five_tuple_v4(frame)
+    }
+
+    #[inline]
+    fn tuple_hash(key: HashKey, t: &FiveTuple<Self>) -> u64 {
+        hash::tuple4(key, t.src.into(), t.dst.into(), t.sport, t.dport, t.protocol)
+    }
+
+    #[inline]
+    fn table(shard: &Shard) -> &Table<Self> {
+        &shard.v4
+    }
+
+    #[inline]
+    fn table_mut(shard: &mut Shard) -> &mut Table<Self> {
+        &mut shard.v4
+    }
+
+    fn of(addr: IpAddr) -> Option<Self> {
+        match addr {
+            IpAddr::V4(a) => Some(a),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    #[inline]
+    fn route(routes: &Routes, to: Self) -> Option<Hop> {
+        routes.v4(to)
+    }
+
+    #[inline]
+    fn replace(delta: Delta, old: Self, new: Self) -> Delta {
+        delta.replace_v4(old, new)
+    }
+
+    #[inline]
+    fn put(self, at: &mut [u8]) {
+        if let Some(at) = at.first_chunk_mut() {
+            *at = self.octets();
+        }
+    }
+
+    #[inline]
+    fn fix_header(ip: &mut [u8], delta: Delta) {
+        if let Some(at) = ip.get_mut(10..12).and_then(|c| c.first_chunk_mut()) {
+            *at = delta.apply(u16::from_be_bytes(*at)).to_be_bytes();
+        }
+    }
+
+    fn is_martian(self) -> bool {
+        self.is_multicast() || self.is_loopback() || self.is_broadcast() || self.octets()[0] == 0
+    }
+}
+
+impl Family for Ipv6Addr {
+    const LEN: usize = 16;
+    const SRC: usize = 8;
+    const TTL: usize = 7;
+    const ICMP: u8 = 58;
+
+    #[inline]
+    fn key(parsed: &Parsed, frame: &[u8]) -> FiveTuple<Self> {
+        parsed.five_tuple_v6(frame)
+    }
+
+    #[inline]
+    fn tuple_hash(key: HashKey, t: &FiveTuple<Self>) -> u64 {
+        hash::tuple6(key, t.src.into(), t.dst.into(), t.sport, t.dport, t.protocol)
+    }
+
+    #[inline]
+    fn table(shard: &Shard) -> &Table<Self> {
+        &shard.v6
+    }
+
+    #[inline]
+    fn table_mut(shard: &mut Shard) -> &mut Table<Self> {
+        &mut shard.v6
+    }
+
+    fn of(addr: IpAddr) -> Option<Self> {
+        match addr {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(a) => Some(a),
+        }
+    }
+
+    #[inline]
+    fn route(routes: &Routes, to: Self) -> Option<Hop> {
+        routes.v6(to)
+    }
+
+    #[inline]
+    fn replace(delta: Delta, old: Self, new: Self) -> Delta {
+        delta.replace_v6(old, new)
+    }
+
+    #[inline]
+    fn put(self, at: &mut [u8]) {
+        if let Some(at) = at.first_chunk_mut() {
+            *at = self.octets();
+        }
+    }
+
+    #[inline]
+    fn fix_header(_ip: &mut [u8], _delta: Delta) {}
+
+    fn is_martian(self) -> bool {
+        self.is_multicast() || self.is_loopback() || self.is_unspecified()
+    }
+}

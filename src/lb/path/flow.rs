@@ -1,0 +1,382 @@
+//! TCP and UDP packets: the connection table first, the service's scheduler when it does not know them.
+
+use std::net::IpAddr;
+
+use super::egress::{self, Leaving};
+use super::family::Family;
+use super::nat::{self, End};
+use super::{At, errors};
+use crate::lb::clock::Tick;
+use crate::lb::connection::{Direction, Phase, State, flags, is_syn, next_tcp, next_udp};
+use crate::lb::packet::Packet;
+use crate::lb::shard::closed;
+use crate::lb::snapshot::{Backend, Local, Mode};
+use crate::lb::table::{Entry, Removed, Slot};
+use crate::lb::verdict::{DropReason, Verdict};
+use crate::wire::parse::{FiveTuple, Kind, Parsed};
+use crate::wire::protocol;
+
+/// The verdict of a TCP or UDP packet.
+#[inline]
+pub(super) fn flow<A: Family, P: Packet>(
+    at: &mut At,
+    packet: &mut P,
+    parsed: &Parsed,
+    hash: u64,
+    hint: Slot,
+) -> Verdict {
+    let key = A::key(parsed, packet.bytes());
+    let tick = at.now.tick();
+    if let Some(slot) = A::table(at.shard).find_at(hint, hash, &key, tick)
+        && let Some(&entry) = A::table(at.shard).entry(slot)
+    {
+        match at.snapshot.backend(entry.backend).filter(|b| b.serves) {
+            Some(backend) if !reopens(&entry, parsed) => {
+                return hit(at, packet, parsed, &key, slot, entry, backend);
+            }
+            // Its backend is gone or down, or the client starts over: it is a new packet to the service.
+            _ => close::<A>(at, slot),
+        }
+    }
+    miss(at, packet, parsed, key, hash)
+}
+
+/// A SYN on a connection that is closing opens a new one at once.
+#[inline]
+fn reopens<A: Family>(entry: &Entry<A>, parsed: &Parsed) -> bool {
+    parsed.protocol == protocol::TCP
+        && is_syn(parsed.tcp_flags)
+        && entry.state.phase() == Phase::TcpFin
+        && entry.state.direction() == Direction::Request
+}
+
+#[inline]
+fn hit<A: Family, P: Packet>(
+    at: &mut At,
+    packet: &mut P,
+    parsed: &Parsed,
+    key: &FiveTuple<A>,
+    slot: Slot,
+    entry: Entry<A>,
+    backend: &Backend,
+) -> Verdict {
+    let (phase, direction) = (entry.state.phase(), entry.state.direction());
+    let next = match parsed.protocol {
+        protocol::TCP => next_tcp(phase, direction, parsed.tcp_flags),
+        _ => next_udp(phase, direction, entry.pair.is_some()),
+    };
+    let deadline = at.now.tick().plus(backend.timeouts.of(next));
+    let table = A::table_mut(at.shard);
+    if next != phase {
+        set_phase(table, slot, next, deadline);
+        set_phase(table, entry.pair, next, deadline);
+    }
+    table.refresh(slot, deadline, next.is_evictable());
+    count(at, backend, packet);
+    match direction {
+        Direction::Request => forward(at, packet, parsed, key, (entry.translated, entry.translated_port), backend),
+        Direction::Reply => reply(at, packet, parsed, key, (entry.translated, entry.translated_port)),
+    }
+}
+
+fn set_phase<A: Family>(table: &mut crate::lb::table::Table<A>, slot: Slot, phase: Phase, deadline: Tick) {
+    if let Some(entry) = table.entry_mut(slot) {
+        entry.state = entry.state.with_phase(phase);
+        table.refresh(slot, deadline, phase.is_evictable());
+    }
+}
+
+#[inline]
+fn count<P: Packet>(at: &At, backend: &Backend, packet: &P) {
+    if let Some(counters) = at.shard.counters.backend(backend.id) {
+        counters.packets.add(1);
+        counters.bytes.add(packet.frame_len() as u64);
+    }
+}
+
+/// Ends a connection, both directions.
+fn close<A: Family>(at: &mut At, slot: Slot) {
+    let table = A::table_mut(at.shard);
+    if let Some(entry) = table.remove(slot) {
+        if entry.pair.is_some() {
+            table.remove(entry.pair);
+        }
+        closed(&at.shard.counters, at.snapshot, entry.backend);
+    }
+}
+
+/// A packet that no connection knows.
+#[inline(never)]
+fn miss<A: Family, P: Packet>(
+    at: &mut At,
+    packet: &mut P,
+    parsed: &Parsed,
+    key: FiveTuple<A>,
+    hash: u64,
+) -> Verdict {
+    let vip: IpAddr = key.dst.into();
+    let service = at.snapshot.find_service(vip, key.protocol, key.dport).and_then(|id| at.snapshot.service(id));
+    let Some(service) = service else { return Verdict::Drop(super::not_served(at.snapshot, vip)) };
+    if key.src.is_martian() {
+        return Verdict::Drop(DropReason::Martian);
+    }
+    if at.snapshot.local(key.src.into()).is_some() {
+        return Verdict::Drop(DropReason::Looped);
+    }
+    let first = match first_phase(parsed, service.mode) {
+        Ok(first) => first,
+        Err(reason) => return Verdict::Drop(reason),
+    };
+    if service.mode.is_nat() && parsed.ttl <= 1 {
+        return errors::time_exceeded(at, packet, parsed);
+    }
+    let flow_hash = A::tuple_hash(at.snapshot.flow_key, &key);
+    let picked = service.pick(flow_hash).and_then(|id| at.snapshot.backend(id));
+    let Some(backend) = picked else { return Verdict::Drop(DropReason::NoBackend) };
+    if backend.address == key.src.into() {
+        return Verdict::Drop(DropReason::Looped);
+    }
+    let Some(translated) = translation::<A>(backend, &key) else { return Verdict::Drop(DropReason::NoBackend) };
+    if let Some(phase) = first {
+        match open(at, &key, hash, backend, translated, phase) {
+            Ok(()) if phase == Phase::TcpEstablished || phase == Phase::TcpFin => at.shard.counters.adopted.add(1),
+            Ok(()) => {}
+            Err(reason) if service.mode.is_nat() => return Verdict::Drop(reason),
+            Err(_) => at.shard.counters.stateless.add(1),
+        }
+    } else {
+        at.shard.counters.stateless.add(1);
+    }
+    count(at, backend, packet);
+    forward(at, packet, parsed, &key, translated, backend)
+}
+
+/// The phase in which a packet opens its connection; `None` to forward it without one.
+fn first_phase(parsed: &Parsed, mode: Mode) -> Result<Option<Phase>, DropReason> {
+    if parsed.protocol != protocol::TCP {
+        return Ok(Some(Phase::UdpOneway));
+    }
+    if is_syn(parsed.tcp_flags) {
+        return Ok(Some(Phase::TcpSyn));
+    }
+    if mode.is_nat() {
+        return Err(DropReason::NoConnection);
+    }
+    // In tunnel modes another node may have owned the connection; the consistent hash finds the same backend. What can
+    // only be stray or an ending leaves no trace in the table.
+    let stray = parsed.tcp_flags & (flags::RST | flags::SYN) != 0 || parsed.tcp_flags & flags::ACK == 0;
+    Ok(match (stray, parsed.tcp_flags & flags::FIN != 0) {
+        (true, _) => None,
+        (false, true) => Some(Phase::TcpFin),
+        (false, false) => Some(Phase::TcpEstablished),
+    })
+}
+
+/// What NAT replaces the destination by; the key's own destination where nothing is replaced.
+fn translation<A: Family>(backend: &Backend, key: &FiveTuple<A>) -> Option<(A, u16)> {
+    if !backend.mode.is_nat() {
+        return Some((key.dst, key.dport));
+    }
+    let port = if backend.port == 0 { key.dport } else { backend.port };
+    Some((A::of(backend.address)?, port))
+}
+
+/// Enters a connection into the table.
+fn open<A: Family>(
+    at: &mut At,
+    key: &FiveTuple<A>,
+    hash: u64,
+    backend: &Backend,
+    translated: (A, u16),
+    phase: Phase,
+) -> Result<(), DropReason> {
+    let tick = at.now.tick();
+    let deadline = tick.plus(backend.timeouts.of(phase));
+    make_room::<A>(at, hash, key, tick);
+    if at.shard.counters.connections_active.get() >= at.shard.connections_max && !can_evict::<A>(at, hash) {
+        return Err(DropReason::TableFull);
+    }
+    let mut request = entry(key, State::new(phase, Direction::Request), backend, translated);
+    if !backend.mode.is_nat() {
+        insert(at, hash, request, deadline, phase.is_evictable())?;
+    } else {
+        let reverse = FiveTuple {
+            src: translated.0,
+            dst: key.src,
+            sport: translated.1,
+            dport: key.sport,
+            protocol: key.protocol,
+        };
+        let reverse_hash = A::tuple_hash(at.shard.table_key, &reverse);
+        if let Some(other) = A::table(at.shard).find(reverse_hash, &reverse, tick) {
+            // The same client port to the same backend through another VIP: replies could not be told apart.
+            let closing = A::table(at.shard).entry(other).is_none_or(|e| e.state.phase() == Phase::TcpFin);
+            if !closing {
+                return Err(DropReason::TupleConflict);
+            }
+            close::<A>(at, other);
+        }
+        make_room::<A>(at, reverse_hash, &reverse, tick);
+        let reply = entry(&reverse, State::new(phase, Direction::Reply), backend, (key.dst, key.dport));
+        // Neither may push the other out while only one of them is in.
+        request.pair = insert(at, reverse_hash, reply, deadline, false)?;
+        let slot = match insert(at, hash, request, deadline, phase.is_evictable()) {
+            Ok(slot) => slot,
+            Err(reason) => {
+                A::table_mut(at.shard).remove(request.pair);
+                return Err(reason);
+            }
+        };
+        let table = A::table_mut(at.shard);
+        if let Some(reply) = table.entry_mut(request.pair) {
+            reply.pair = slot;
+        }
+        table.refresh(request.pair, deadline, phase.is_evictable());
+    }
+    let counters = &at.shard.counters;
+    counters.connections_created.add(1);
+    counters.connections_active.add(1);
+    if let Some(backend) = counters.backend(backend.id) {
+        backend.connections.add(1);
+        backend.connections_total.add(1);
+    }
+    Ok(())
+}
+
+fn entry<A: Family>(key: &FiveTuple<A>, state: State, backend: &Backend, translated: (A, u16)) -> Entry<A> {
+    Entry {
+        src: key.src,
+        dst: key.dst,
+        translated: translated.0,
+        sport: key.sport,
+        dport: key.dport,
+        translated_port: translated.1,
+        protocol: key.protocol,
+        state,
+        backend: backend.id,
+        pair: Slot::NONE,
+    }
+}
+
+/// Removes what is left of an older connection with the same key.
+fn make_room<A: Family>(at: &mut At, hash: u64, key: &FiveTuple<A>, tick: Tick) {
+    if let Some(slot) = A::table(at.shard).find_dead(hash, key, tick) {
+        at.shard.counters.connections_expired.add(1);
+        close::<A>(at, slot);
+    }
+}
+
+/// True if a new connection would take the place of another instead of adding one.
+fn can_evict<A: Family>(at: &At, hash: u64) -> bool {
+    A::table(at.shard).has_victim(hash, at.now.tick())
+}
+
+fn insert<A: Family>(
+    at: &mut At,
+    hash: u64,
+    entry: Entry<A>,
+    deadline: Tick,
+    evictable: bool,
+) -> Result<Slot, DropReason> {
+    let tick = at.now.tick();
+    let full = at.shard.counters.connections_active.get() >= at.shard.connections_max;
+    let inserted = A::table_mut(at.shard).insert(hash, entry, deadline, evictable, full, tick);
+    let inserted = inserted.map_err(|_| DropReason::TableFull)?;
+    if let Some(Removed { entry, expired }) = inserted.removed {
+        if entry.pair.is_some() {
+            A::table_mut(at.shard).remove(entry.pair);
+        }
+        let counters = &at.shard.counters;
+        if expired { counters.connections_expired.add(1) } else { counters.connections_evicted.add(1) }
+        closed(counters, at.snapshot, entry.backend);
+    }
+    Ok(inserted.slot)
+}
+
+/// Sends a request to its backend in the backend's mode.
+#[inline]
+pub(super) fn forward<A: Family, P: Packet>(
+    at: &mut At,
+    packet: &mut P,
+    parsed: &Parsed,
+    key: &FiveTuple<A>,
+    translated: (A, u16),
+    backend: &Backend,
+) -> Verdict {
+    match backend.mode {
+        Mode::Gre => tunnel(at, packet, parsed, backend),
+        Mode::Dsr => direct(at, packet, parsed, backend),
+        Mode::Nat => {
+            if parsed.ttl <= 1 {
+                return errors::time_exceeded(at, packet, parsed);
+            }
+            if parsed.ip_len > backend.mtu {
+                return errors::too_big(at, packet, parsed, backend.mtu);
+            }
+            nat::rewrite::<A>(packet.bytes_mut(), parsed, End::Dst, (key.dst, key.dport), translated);
+            egress::to_backend(at, packet, backend, &plain(parsed))
+        }
+    }
+}
+
+/// Sends a packet as it is, but for a tunnel header before it.
+#[inline]
+pub(super) fn tunnel<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, backend: &Backend) -> Verdict {
+    let Some(outer) = &backend.outer else { return Verdict::Drop(DropReason::NoRoute) };
+    if parsed.ttl == 0 {
+        return Verdict::Drop(DropReason::TtlExceeded);
+    }
+    if usize::from(parsed.ip_len) + outer.overhead() > usize::from(backend.mtu) {
+        return errors::too_big(at, packet, parsed, backend.mtu.saturating_sub(outer.overhead() as u16));
+    }
+    // Ethernet padding is no part of the packet and must not follow it into the tunnel.
+    packet.truncate(parsed.ip_end());
+    let header = outer.header(parsed);
+    let outer_bytes = header.get(..outer.overhead()).unwrap_or_default();
+    let leaving = Leaving { l3: usize::from(parsed.l3), ethertype: outer.ethertype(), outer: outer_bytes };
+    egress::to_backend(at, packet, backend, &leaving)
+}
+
+/// Sends a packet as it is, to the backend's MAC address.
+pub(super) fn direct<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, backend: &Backend) -> Verdict {
+    if parsed.ttl == 0 {
+        return Verdict::Drop(DropReason::TtlExceeded);
+    }
+    if parsed.ip_len > backend.mtu {
+        return errors::too_big(at, packet, parsed, backend.mtu);
+    }
+    egress::to_backend(at, packet, backend, &plain(parsed))
+}
+
+/// Sends a backend's packet to the client, as from the VIP.
+#[inline]
+fn reply<A: Family, P: Packet>(
+    at: &mut At,
+    packet: &mut P,
+    parsed: &Parsed,
+    key: &FiveTuple<A>,
+    vip: (A, u16),
+) -> Verdict {
+    if parsed.ttl <= 1 {
+        return errors::time_exceeded(at, packet, parsed);
+    }
+    let Some(hop) = A::route(&at.snapshot.routes, key.dst) else { return Verdict::Drop(DropReason::NoRoute) };
+    let mtu = at.snapshot.port(hop.port).map_or(0, |p| p.mtu);
+    if parsed.ip_len > mtu {
+        return errors::too_big(at, packet, parsed, mtu);
+    }
+    nat::rewrite::<A>(packet.bytes_mut(), parsed, End::Src, (key.src, key.sport), vip);
+    egress::to_hop(at, packet, hop, &plain(parsed)).0
+}
+
+/// A packet that leaves without a tunnel.
+#[inline]
+pub(super) fn plain(parsed: &Parsed) -> Leaving<'static> {
+    let ethertype = if parsed.kind == Kind::V6 { 0x86dd } else { 0x0800 };
+    Leaving { l3: usize::from(parsed.l3), ethertype, outer: &[] }
+}
+
+/// Whether an address is a VIP.
+pub(super) fn is_vip(at: &At, addr: IpAddr) -> bool {
+    matches!(at.snapshot.local(addr), Some(Local::Vip { .. }))
+}

@@ -1,0 +1,237 @@
+//! ICMP that comes in: echo requests are answered, errors go to the connection that they quote.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::egress;
+use super::family::Family;
+use super::flow;
+use super::nat::{self, End};
+use super::{At, echo, neighbor};
+use crate::lb::connection::Direction;
+use crate::lb::packet::Packet;
+use crate::lb::snapshot::{Backend, Local, Mode};
+use crate::lb::table::Entry;
+use crate::lb::verdict::{DropReason, Verdict};
+use crate::wire::checksum::Delta;
+use crate::wire::icmp::{self, IcmpPacket};
+use crate::wire::icmpv6::{self, Icmpv6Packet};
+use crate::wire::parse::{FiveTuple, Kind, Parsed, Quote, parse_quote};
+
+/// Length of the header before the quoted packet.
+const HEADER_LEN: usize = icmp::HEADER_LEN;
+
+/// The verdict of an ICMP message over IPv4.
+pub(super) fn v4<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> Verdict {
+    let key = parsed.five_tuple_v4(packet.bytes());
+    let Some(message) = message(packet.bytes(), parsed) else { return Verdict::Drop(DropReason::Runt) };
+    let Ok(view) = IcmpPacket::new_checked(message) else { return Verdict::Drop(DropReason::L4Truncated) };
+    let (kind, is_right) = (view.kind(), view.is_checksum_valid());
+    dispatch::<Ipv4Addr, P>(
+        at,
+        packet,
+        parsed,
+        key,
+        Kinds { is_echo: kind == icmp::kind::ECHO_REQUEST, is_error: icmp::is_error(kind), is_right },
+    )
+}
+
+/// The verdict of an ICMPv6 message, neighbour discovery included.
+pub(super) fn v6<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> Verdict {
+    let key = parsed.five_tuple_v6(packet.bytes());
+    let Some(message) = message(packet.bytes(), parsed) else { return Verdict::Drop(DropReason::Runt) };
+    let Ok(view) = Icmpv6Packet::new_checked(message) else { return Verdict::Drop(DropReason::L4Truncated) };
+    let kind = view.kind();
+    match kind {
+        icmpv6::kind::NEIGHBOR_SOLICIT => return neighbor::solicited(at, packet, parsed, key.src, key.dst),
+        icmpv6::kind::NEIGHBOR_ADVERT => return neighbor::advertised(at, packet, parsed, key.src, key.dst),
+        _ => {}
+    }
+    let is_right = view.is_checksum_valid(key.src, key.dst);
+    let is_echo = kind == icmpv6::kind::ECHO_REQUEST;
+    dispatch::<Ipv6Addr, P>(at, packet, parsed, key, Kinds { is_echo, is_error: icmpv6::is_error(kind), is_right })
+}
+
+/// The message without padding, if it lies in one piece.
+fn message<'a>(frame: &'a [u8], parsed: &Parsed) -> Option<&'a [u8]> {
+    frame.get(usize::from(parsed.l4)..parsed.ip_end())
+}
+
+struct Kinds {
+    is_echo: bool,
+    is_error: bool,
+    is_right: bool,
+}
+
+fn dispatch<A: Family, P: Packet>(
+    at: &mut At,
+    packet: &mut P,
+    parsed: &Parsed,
+    key: FiveTuple<A>,
+    kinds: Kinds,
+) -> Verdict {
+    let is_local = at.snapshot.local(key.dst.into()).is_some();
+    if !kinds.is_right {
+        return Verdict::Drop(DropReason::IcmpChecksum);
+    }
+    match kinds {
+        Kinds { is_echo: true, .. } if is_local && key.src.is_martian() => Verdict::Drop(DropReason::Martian),
+        Kinds { is_echo: true, .. } if is_local && parsed.kind == Kind::V4 => echo::v4(at, packet, parsed),
+        Kinds { is_echo: true, .. } if is_local => echo::v6(at, packet, parsed),
+        Kinds { is_error: true, .. } => error::<A, P>(at, packet, parsed, key),
+        _ if is_local => Verdict::Drop(DropReason::IcmpNotServed),
+        _ => Verdict::Drop(DropReason::NotOurs),
+    }
+}
+
+/// Where the quoted packet lies in the frame, and what it is.
+fn quote<'a>(frame: &'a [u8], parsed: &Parsed) -> Option<(&'a [u8], Quote)> {
+    let message = message(frame, parsed)?;
+    let bytes = match parsed.kind {
+        Kind::V4 => IcmpPacket::new_checked(message).ok()?.payload().len(),
+        _ => Icmpv6Packet::new_checked(message).ok()?.payload().len(),
+    };
+    let bytes = message.get(message.len() - bytes..)?;
+    Some((bytes, parse_quote(bytes).ok()?))
+}
+
+/// The tuple of a quoted packet's connection, seen from the other end: source, destination, ports and protocol; `None`
+/// if the message is not an error or quotes no ports.
+pub(super) fn quoted_reversed(parsed: &Parsed, frame: &[u8]) -> Option<(IpAddr, IpAddr, u16, u16, u8)> {
+    let kind = *frame.get(usize::from(parsed.l4))?;
+    let is_error = match parsed.kind {
+        Kind::V4 => icmp::is_error(kind),
+        _ => icmpv6::is_error(kind),
+    };
+    let (bytes, q) = quote(frame, parsed).filter(|(_, q)| is_error && q.has_ports() && q.kind == parsed.kind)?;
+    Some(match q.kind {
+        Kind::V4 => {
+            let t = q.five_tuple_v4(bytes).reversed();
+            (t.src.into(), t.dst.into(), t.sport, t.dport, t.protocol)
+        }
+        _ => {
+            let t = q.five_tuple_v6(bytes).reversed();
+            (t.src.into(), t.dst.into(), t.sport, t.dport, t.protocol)
+        }
+    })
+}
+
+/// An error, about a packet of some connection.
+fn error<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, key: FiveTuple<A>) -> Verdict {
+    let unknown = if at.snapshot.local(key.dst.into()).is_some() {
+        Verdict::Drop(DropReason::IcmpNoConnection)
+    } else {
+        Verdict::Drop(DropReason::NotOurs)
+    };
+    let Some((_, quoted)) = quote(packet.bytes(), parsed) else { return Verdict::Drop(DropReason::IcmpQuote) };
+    let Some((src, dst, sport, dport, protocol)) = quoted_reversed(parsed, packet.bytes()) else { return unknown };
+    let (Some(src), Some(dst)) = (A::of(src), A::of(dst)) else { return unknown };
+    let tuple = FiveTuple { src, dst, sport, dport, protocol };
+    let hash = A::tuple_hash(at.shard.table_key, &tuple);
+    let table = A::table(at.shard);
+    let found = table.find(hash, &tuple, at.now.tick()).and_then(|slot| table.entry(slot)).copied();
+    let backend = found.and_then(|e| at.snapshot.backend(e.backend)).filter(|b| b.serves);
+    match (found, backend) {
+        // What the quoted packet's sender gets must be addressed to it.
+        (Some(entry), Some(backend)) => match entry.state.direction() {
+            Direction::Request if key.dst == tuple.dst => to_backend(at, packet, parsed, &quoted, &entry, backend),
+            Direction::Reply if key.dst == tuple.dst => to_client(at, packet, parsed, &quoted, &entry),
+            _ => unknown,
+        },
+        _ if key.dst == tuple.dst => by_hash(at, packet, parsed, &tuple).unwrap_or(unknown),
+        _ => unknown,
+    }
+}
+
+/// No connection: the hash of the quoted tuple finds the backend in tunnel modes (RFC 7690).
+fn by_hash<A: Family, P: Packet>(
+    at: &mut At,
+    packet: &mut P,
+    parsed: &Parsed,
+    tuple: &FiveTuple<A>,
+) -> Option<Verdict> {
+    let id = at.snapshot.find_service(tuple.dst.into(), tuple.protocol, tuple.dport)?;
+    let service = at.snapshot.service(id).filter(|s| !s.mode.is_nat())?;
+    let backend = service.pick(A::tuple_hash(at.snapshot.flow_key, tuple)).and_then(|id| at.snapshot.backend(id));
+    let Some(backend) = backend else { return Some(Verdict::Drop(DropReason::NoBackend)) };
+    at.shard.counters.stateless.add(1);
+    Some(unchanged(at, packet, parsed, backend))
+}
+
+fn unchanged<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, backend: &Backend) -> Verdict {
+    match backend.mode {
+        Mode::Gre => flow::tunnel(at, packet, parsed, backend),
+        _ => flow::direct(at, packet, parsed, backend),
+    }
+}
+
+/// About a packet from the VIP to the client: the backend that sent it gets to know.
+fn to_backend<A: Family, P: Packet>(
+    at: &mut At,
+    packet: &mut P,
+    parsed: &Parsed,
+    quoted: &Quote,
+    entry: &Entry<A>,
+    backend: &Backend,
+) -> Verdict {
+    if !backend.mode.is_nat() {
+        return unchanged(at, packet, parsed, backend);
+    }
+    if parsed.ttl <= 1 {
+        return Verdict::Drop(DropReason::TtlExceeded);
+    }
+    let inside = (entry.translated, entry.translated_port);
+    let outer = nat::rewrite_ip(packet.bytes_mut(), parsed, End::Dst, entry.dst, inside.0);
+    rewrite_message(packet.bytes_mut(), parsed, quoted, End::Src, (entry.dst, entry.dport), inside, outer);
+    egress::to_backend(at, packet, backend, &flow::plain(parsed))
+}
+
+/// About a packet from the client as NAT sent it on: the client gets to know, and sees only the VIP.
+fn to_client<A: Family, P: Packet>(
+    at: &mut At,
+    packet: &mut P,
+    parsed: &Parsed,
+    quoted: &Quote,
+    entry: &Entry<A>,
+) -> Verdict {
+    if parsed.ttl <= 1 {
+        return Verdict::Drop(DropReason::TtlExceeded);
+    }
+    let Some(hop) = A::route(&at.snapshot.routes, entry.dst) else { return Verdict::Drop(DropReason::NoRoute) };
+    let vip = (entry.translated, entry.translated_port);
+    let from = A::key(parsed, packet.bytes()).src;
+    // Routers behind the balancer have addresses that clients need not know (RFC 5508 REQ-4 b).
+    let outer = nat::rewrite_ip(packet.bytes_mut(), parsed, End::Src, from, vip.0);
+    rewrite_message(packet.bytes_mut(), parsed, quoted, End::Dst, (entry.src, entry.sport), vip, outer);
+    egress::to_hop(at, packet, hop, &flow::plain(parsed)).0
+}
+
+/// Replaces one end of the quoted packet and corrects the message's checksum. `outer` is the change of the message's
+/// own addresses, which ICMPv6 sums too.
+fn rewrite_message<A: Family>(
+    frame: &mut [u8],
+    parsed: &Parsed,
+    quoted: &Quote,
+    end: End,
+    old: (A, u16),
+    new: (A, u16),
+    outer: Delta,
+) {
+    let range = usize::from(parsed.l4)..parsed.ip_end();
+    let Some((header, quote)) = frame.get_mut(range).and_then(|m| m.split_at_mut_checked(HEADER_LEN)) else { return };
+    let mut delta = nat::rewrite_quote(quote, usize::from(quoted.l4), quoted.protocol, end, old, new);
+    if parsed.kind == Kind::V6 {
+        delta = delta.and(outer);
+    }
+    if let Some(check) = header.get_mut(2..4).and_then(|c| c.first_chunk_mut()) {
+        *check = delta.apply(u16::from_be_bytes(*check)).to_be_bytes();
+    }
+}
+
+/// Whether an address is a VIP, for the neighbour code.
+pub(super) fn answers_for(at: &At, addr: IpAddr) -> bool {
+    match at.snapshot.local(addr) {
+        Some(Local::Own(port)) => port == at.port,
+        Some(Local::Vip { .. }) => true,
+        None => false,
+    }
+}

@@ -1,0 +1,138 @@
+//! Rewrites addresses and ports, and keeps every checksum as right or as wrong as it was (RFC 3022 4.1, RFC 1624).
+
+use super::family::Family;
+use crate::wire::checksum::Delta;
+use crate::wire::parse::Parsed;
+use crate::wire::protocol;
+
+/// Which end of a packet is replaced.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Source address and port.
+    Src,
+    /// Destination address and port.
+    Dst,
+}
+
+/// Replaces one end of a TCP or UDP packet and takes one from its TTL.
+#[inline]
+pub(super) fn rewrite<A: Family>(frame: &mut [u8], parsed: &Parsed, end: End, old: (A, u16), new: (A, u16)) {
+    let (l3, l4) = (usize::from(parsed.l3), usize::from(parsed.l4));
+    let address = A::replace(Delta::default(), old.0, new.0);
+    if let Some(ip) = frame.get_mut(l3..) {
+        put_address(ip, end, new.0);
+        let ttl = decrement_ttl::<A>(ip, parsed);
+        A::fix_header(ip, address.and(ttl));
+    }
+    let ports = address.replace_u16(old.1, new.1);
+    let Some(l4) = frame.get_mut(l4..) else { return };
+    put_port(l4, end, new.1);
+    fix_l4(l4, parsed.protocol, ports);
+}
+
+/// Replaces one end of an ICMP message's IP header and takes one from its TTL; the ICMP checksum is the caller's.
+pub(super) fn rewrite_ip<A: Family>(frame: &mut [u8], parsed: &Parsed, end: End, old: A, new: A) -> Delta {
+    let address = A::replace(Delta::default(), old, new);
+    if let Some(ip) = frame.get_mut(usize::from(parsed.l3)..) {
+        put_address(ip, end, new);
+        let ttl = decrement_ttl::<A>(ip, parsed);
+        A::fix_header(ip, address.and(ttl));
+    }
+    address
+}
+
+/// Replaces one end of a packet quoted in an ICMP error, as far as it is there, and says what that does to the checksum
+/// of the message around it.
+pub(super) fn rewrite_quote<A: Family>(
+    quote: &mut [u8],
+    l4: usize,
+    protocol: u8,
+    end: End,
+    old: (A, u16),
+    new: (A, u16),
+) -> Delta {
+    let before: Vec16 = Vec16::take(quote, l4);
+    put_address(quote, end, new.0);
+    let address = A::replace(Delta::default(), old.0, new.0);
+    A::fix_header(quote, address);
+    if let Some(l4) = quote.get_mut(l4..) {
+        put_port(l4, end, new.1);
+        fix_l4(l4, protocol, address.replace_u16(old.1, new.1));
+    }
+    before.changes(quote, l4)
+}
+
+#[inline]
+fn put_address<A: Family>(ip: &mut [u8], end: End, new: A) {
+    let from = A::SRC + if end == End::Dst { A::LEN } else { 0 };
+    if let Some(place) = ip.get_mut(from..from + A::LEN) {
+        new.put(place);
+    }
+}
+
+#[inline]
+fn put_port(l4: &mut [u8], end: End, new: u16) {
+    let from = if end == End::Dst { 2 } else { 0 };
+    if let Some(place) = l4.get_mut(from..from + 2).and_then(|p| p.first_chunk_mut()) {
+        *place = new.to_be_bytes();
+    }
+}
+
+#[inline]
+fn decrement_ttl<A: Family>(ip: &mut [u8], parsed: &Parsed) -> Delta {
+    let new = parsed.ttl.saturating_sub(1);
+    if let Some(ttl) = ip.get_mut(A::TTL) {
+        *ttl = new;
+    }
+    // In IPv4 the TTL is the upper half of a checksummed word; IPv6 headers have no checksum to correct.
+    Delta::default().replace_u16(u16::from(parsed.ttl) << 8, u16::from(new) << 8)
+}
+
+#[inline]
+fn fix_l4(l4: &mut [u8], protocol: u8, delta: Delta) {
+    let place = match protocol {
+        protocol::TCP => l4.get_mut(16..18),
+        protocol::UDP => l4.get_mut(6..8),
+        _ => None,
+    };
+    let Some(place) = place.and_then(|p| p.first_chunk_mut()) else { return };
+    let check = u16::from_be_bytes(*place);
+    let fixed = if protocol == protocol::UDP { delta.apply_udp(check) } else { delta.apply(check) };
+    *place = fixed.to_be_bytes();
+}
+
+/// The words of a quote's headers before it was changed.
+struct Vec16 {
+    words: [u16; Self::MAX],
+    len: usize,
+}
+
+impl Vec16 {
+    /// 60 bytes of IPv4 header or 40 and extensions of IPv6, and 20 of TCP; beyond it nothing is changed but ports.
+    const MAX: usize = 160;
+
+    fn take(quote: &[u8], l4: usize) -> Self {
+        let mut words = [0; Self::MAX];
+        let mut len = 0;
+        for (word, bytes) in words.iter_mut().zip(quote.chunks(2).take(Self::wanted(l4))) {
+            *word = word_of(bytes);
+            len += 1;
+        }
+        Self { words, len }
+    }
+
+    fn wanted(l4: usize) -> usize {
+        (l4 + 20).div_ceil(2)
+    }
+
+    fn changes(&self, quote: &[u8], l4: usize) -> Delta {
+        let old = self.words.iter().take(self.len);
+        old.zip(quote.chunks(2).take(Self::wanted(l4)))
+            .fold(Delta::default(), |delta, (&old, new)| delta.replace_u16(old, word_of(new)))
+    }
+}
+
+/// A quote cut at an odd length is summed as if a zero byte followed (RFC 1071 4.1).
+fn word_of(bytes: &[u8]) -> u16 {
+    u16::from_be_bytes([bytes.first().copied().unwrap_or(0), bytes.get(1).copied().unwrap_or(0)])
+}

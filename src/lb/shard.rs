@@ -1,0 +1,284 @@
+//! Everything that one worker changes on the packet path; bounded at start, and locked by nobody.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use super::clock::Now;
+use super::counters::Counters;
+use super::hash::HashKey;
+use super::ids::{BackendId, PortId, WorkerId};
+use super::limiter::Limiter;
+use super::neighbor::{Learned, NeighborEvent, NeighborSlot, Neighbors};
+use super::path::Meta;
+use super::path::solicit;
+use super::snapshot::Snapshot;
+use super::table::{Address, Entry, Slot, Table};
+
+/// Sizes and keys of a shard.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// Whose shard it is.
+    pub worker: WorkerId,
+    /// Connections it may track, of each family.
+    pub connections_max: usize,
+    /// Whether an IPv4 service is configured; without one the table is small.
+    pub v4: bool,
+    /// Whether an IPv6 service is configured; without one the table is small.
+    pub v6: bool,
+    /// Whether a NAT service is configured: its connections take two entries each.
+    pub nat: bool,
+    /// Backend slots.
+    pub backends_max: usize,
+    /// Next hops.
+    pub neighbors_max: usize,
+    /// Random at every start, the same for all workers: keys of the table and of steering derive from it.
+    pub boot_key: HashKey,
+}
+
+/// Entries of a family that has no service yet; a reload may add one.
+const SMALL_TABLE: usize = 4096;
+/// Frames that may wait to be sent on our own account.
+const OUTBOX_MAX: usize = 64;
+/// Sent on our own account in a second, and at once.
+const ECHO_RATE: (u32, u32) = (10_000, 1_000);
+const ERROR_RATE: (u32, u32) = (1_000, 100);
+
+/// A frame that we send unasked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The port it leaves by.
+    pub port: PortId,
+    /// The whole frame, without FCS.
+    pub frame: OutgoingFrame,
+}
+
+/// A short frame without an allocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutgoingFrame {
+    bytes: [u8; Self::MAX],
+    len: u8,
+}
+
+impl OutgoingFrame {
+    /// Longest frame: an IPv6 neighbour advertisement on a VLAN is 90 bytes.
+    pub const MAX: usize = 96;
+
+    /// Lets `fill` write the frame; `None` if it could not.
+    pub fn build(fill: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<Self> {
+        let mut bytes = [0; Self::MAX];
+        let len = fill(&mut bytes)?;
+        Some(Self { bytes, len: u8::try_from(len.min(Self::MAX)).ok()? })
+    }
+
+    /// The frame's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}
+
+/// See the module.
+pub struct Shard {
+    /// Whose shard it is.
+    pub worker: WorkerId,
+    /// Read by the management thread at any time.
+    pub counters: Arc<Counters>,
+    /// Next hops.
+    pub neighbors: Neighbors,
+    /// Frames to send, in order; the poll loop empties it every turn.
+    pub outbox: Vec<Outgoing>,
+    /// Neighbours that this worker learned, for the other workers.
+    pub learned: Vec<Learned>,
+    /// Next hops that answered, or gave up on: what is held for them moves.
+    pub settled: Vec<(NeighborSlot, bool)>,
+    pub(super) v4: Table<Ipv4Addr>,
+    pub(super) v6: Table<Ipv6Addr>,
+    pub(super) connections_max: u64,
+    pub(super) table_key: HashKey,
+    pub(super) steer_key: HashKey,
+    pub(super) backend_hops: Box<[Option<NeighborSlot>]>,
+    pub(super) echo: Limiter,
+    pub(super) errors: Limiter,
+    pub(super) metas: Box<[Meta]>,
+    last_tick: Now,
+}
+
+/// One line of `tidegate show connections`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionRow {
+    /// Client's address and port.
+    pub client: (IpAddr, u16),
+    /// VIP and port.
+    pub vip: (IpAddr, u16),
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Who serves it.
+    pub backend: BackendId,
+    /// How far it has come.
+    pub phase: super::connection::Phase,
+    /// Seconds until it ends if nothing more comes.
+    pub left_s: u16,
+}
+
+impl Shard {
+    /// An empty shard; allocates and touches all that it will ever use.
+    pub fn new(config: &ShardConfig) -> Self {
+        let entries = config.connections_max * if config.nat { 2 } else { 1 };
+        let size = |wanted: bool| if wanted { entries } else { entries.min(SMALL_TABLE) };
+        Self {
+            worker: config.worker,
+            counters: Arc::new(Counters::new(config.backends_max)),
+            neighbors: Neighbors::new(config.neighbors_max),
+            outbox: Vec::with_capacity(OUTBOX_MAX),
+            learned: Vec::with_capacity(OUTBOX_MAX),
+            settled: Vec::with_capacity(config.neighbors_max),
+            v4: Table::new(size(config.v4)),
+            v6: Table::new(size(config.v6)),
+            connections_max: config.connections_max as u64,
+            table_key: config.boot_key.derive(b"table"),
+            steer_key: config.boot_key.derive(b"steer"),
+            backend_hops: vec![None; config.backends_max].into_boxed_slice(),
+            echo: Limiter::new(ECHO_RATE.0, ECHO_RATE.1),
+            errors: Limiter::new(ERROR_RATE.0, ERROR_RATE.1),
+            metas: vec![Meta::default(); super::path::BURST].into_boxed_slice(),
+            last_tick: Now::default(),
+        }
+    }
+
+    /// Memory of the connection tables in bytes.
+    pub fn table_bytes(&self) -> usize {
+        self.v4.bytes() + self.v6.bytes()
+    }
+
+    /// Connections it may track.
+    pub fn capacity(&self) -> u64 {
+        self.connections_max
+    }
+
+    /// Goes over to another snapshot; `previous` is the one in use so far.
+    pub fn adopt(&mut self, snapshot: &Snapshot, previous: Option<&Snapshot>) {
+        self.backend_hops.fill(None);
+        let ports = || snapshot.ports().flat_map(|(id, p)| p.neighbors.iter().map(move |&(a, m)| (id, a, m)));
+        self.neighbors.set_static(ports());
+        for backend in snapshot.backends() {
+            if previous.is_none_or(|p| p.backend(backend.id).is_none()) {
+                self.counters.reset_backend(backend.id);
+            }
+        }
+        self.counters.generation.set(snapshot.generation);
+    }
+
+    /// Bounded work between bursts: ends connections whose time is over and runs the neighbours' timers.
+    pub fn tick(&mut self, snapshot: &Snapshot, now: Now) {
+        let passed_ns = now.ns().saturating_sub(self.last_tick.ns());
+        if passed_ns < TICK_NS {
+            return;
+        }
+        self.last_tick = now;
+        // A whole round takes about a second, and after a long pause one round is made at once.
+        let share = |n: usize| ((n as u64).saturating_mul(passed_ns) / SWEEP_NS).min(n as u64) as usize + 1;
+        let limit = if passed_ns > SWEEP_NS { usize::MAX } else { SWEEP_MAX };
+        self.sweep(snapshot, share(self.v4.buckets()).min(limit), share(self.v6.buckets()).min(limit), now);
+        let Self { neighbors, outbox, settled, counters, .. } = self;
+        neighbors.tick(share(neighbors.capacity()).min(limit), now, |event| match event {
+            NeighborEvent::Solicit(port, addr, mac) => {
+                if let Some(out) = solicit(snapshot, port, addr, mac).filter(|_| outbox.len() < OUTBOX_MAX) {
+                    counters.originated.add(1);
+                    outbox.push(out);
+                }
+            }
+            NeighborEvent::Resolved(slot) => settled.push((slot, true)),
+            NeighborEvent::Failed(slot) => settled.push((slot, false)),
+        });
+    }
+
+    /// Ends everything whose time is over, however much it is; for the end of a replay.
+    pub fn sweep_all(&mut self, snapshot: &Snapshot, now: Now) {
+        self.sweep(snapshot, usize::MAX, usize::MAX, now);
+    }
+
+    fn sweep(&mut self, snapshot: &Snapshot, v4: usize, v6: usize, now: Now) {
+        let counters = self.counters.clone();
+        let mut gone = |backend| {
+            counters.connections_expired.add(1);
+            closed(&counters, snapshot, backend);
+        };
+        self.v4.sweep(v4, now.tick(), |e| gone(e.backend));
+        self.v6.sweep(v6, now.tick(), |e| gone(e.backend));
+    }
+
+    /// Takes in what another worker learned.
+    pub fn hear(&mut self, learned: Learned, now: Now) {
+        if let Some(slot) = self.neighbors.learn(learned, false, now) {
+            self.settle(slot);
+        }
+    }
+
+    /// Queues a frame of our own; false if too many wait already.
+    pub fn originate(&mut self, out: Outgoing) -> bool {
+        if self.outbox.len() >= OUTBOX_MAX {
+            return false;
+        }
+        self.counters.originated.add(1);
+        self.outbox.push(out);
+        true
+    }
+
+    pub(super) fn settle(&mut self, slot: NeighborSlot) {
+        if self.settled.len() < self.settled.capacity() {
+            self.settled.push((slot, true));
+        }
+    }
+
+    pub(super) fn tell_others(&mut self, learned: Learned) {
+        if self.learned.len() < OUTBOX_MAX {
+            self.learned.push(learned);
+        }
+    }
+
+    /// Connections of `buckets` buckets from bucket `from` on, both families, for `show`; `None` in the second place
+    /// when there are no more.
+    pub fn connections(&self, from: usize, buckets: usize, now: Now) -> (Vec<ConnectionRow>, Option<usize>) {
+        let mut rows: Vec<_> = rows(&self.v4, from, buckets, now).collect();
+        rows.extend(self::rows(&self.v6, from, buckets, now));
+        let next = from + buckets;
+        let more = next < self.v4.buckets().max(self.v6.buckets());
+        (rows, more.then_some(next))
+    }
+}
+
+/// How often the timers run, a whole round of them, and the most buckets that one turn looks at.
+const TICK_NS: u64 = 100_000;
+const SWEEP_NS: u64 = 1_000_000_000;
+const SWEEP_MAX: usize = 256;
+
+/// Counts a connection's end.
+pub(super) fn closed(counters: &Counters, snapshot: &Snapshot, backend: BackendId) {
+    counters.connections_active.sub(1);
+    // The slot of a backend that is gone may count for another one already.
+    if snapshot.backend(backend).is_some()
+        && let Some(backend) = counters.backend(backend)
+    {
+        backend.connections.sub(1);
+    }
+}
+
+fn rows<A: Address + Into<IpAddr>>(
+    table: &Table<A>,
+    from: usize,
+    buckets: usize,
+    now: Now,
+) -> impl Iterator<Item = ConnectionRow> {
+    let tick = now.tick();
+    let requests = |(_, e): &(Slot, &Entry<A>)| e.state.direction() == super::connection::Direction::Request;
+    table.entries_from(from, buckets, tick).filter(requests).map(move |(slot, e)| {
+        let reply = if e.pair.is_some() { table.deadline(e.pair).left_s(tick) } else { 0 };
+        ConnectionRow {
+            client: (e.src.into(), e.sport),
+            vip: (e.dst.into(), e.dport),
+            protocol: e.protocol,
+            backend: e.backend,
+            phase: e.state.phase(),
+            left_s: table.deadline(slot).left_s(tick).max(reply),
+        }
+    })
+}

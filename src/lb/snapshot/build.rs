@@ -1,0 +1,186 @@
+//! Builds a snapshot, off the packet path.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::{ANY_PORT, Backend, Local, Mode, Outer, Port, Routes, Service, Snapshot, link_local};
+use super::{BackendSpec, PortSpec, ServiceSpec, SnapshotSpec};
+use crate::lb::hash::HashKey;
+use crate::lb::ids::{PortId, ServiceId};
+use crate::lb::maglev::{self, Maglev, MaglevError};
+
+/// Why a snapshot could not be built. The configuration's checks find these first and name the line.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The consistent hash refused the backends.
+    #[error("service {service}: {source}")]
+    Maglev {
+        /// Which service.
+        service: Arc<str>,
+        /// Why.
+        source: MaglevError,
+    },
+    /// A tunnel needs an own address of the backend's family.
+    #[error("service {service}, backend {backend}: no own address of the family of {address} to tunnel from")]
+    TunnelSource {
+        /// Which service.
+        service: Arc<str>,
+        /// Which backend.
+        backend: Arc<str>,
+        /// The backend's address.
+        address: IpAddr,
+    },
+}
+
+impl Snapshot {
+    /// Builds the snapshot of `spec`. Consistent-hash tables of `previous` are taken over where nothing that they
+    /// depend on has changed, because they are the costly part.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn build(spec: SnapshotSpec, previous: Option<&Snapshot>) -> Result<Snapshot, BuildError> {
+        let mut snapshot = Snapshot {
+            generation: spec.generation,
+            workers: spec.workers,
+            routes: routes(&spec.ports),
+            flow_key: spec.hash_key.derive(b"flow"),
+            ports: spec.ports.into_iter().map(port).collect(),
+            services: Box::default(),
+            backends: Box::default(),
+            by_vip: HashMap::new(),
+            locals: HashMap::new(),
+        };
+        for (id, port) in snapshot.ports.iter().enumerate() {
+            for &(address, _) in &port.addresses {
+                snapshot.locals.insert(address, Local::Own(PortId(id as u8)));
+            }
+        }
+        let table_key = spec.hash_key.derive(b"maglev");
+        let old: HashMap<&str, &Service> = previous
+            .filter(|p| p.flow_key == snapshot.flow_key)
+            .map(|p| p.services.iter().map(|s| (&*s.name, s)).collect())
+            .unwrap_or_default();
+        let slots = spec.services.iter().flat_map(|s| &s.backends).map(|b| b.id.slot() + 1).max().unwrap_or(0);
+        let mut backends: Vec<Option<Backend>> = (0..slots).map(|_| None).collect();
+        let mut services = Vec::with_capacity(spec.services.len());
+        for (index, service) in spec.services.into_iter().enumerate() {
+            let id = ServiceId(index as u32);
+            snapshot.by_vip.insert((service.vip, service.protocol, service.port.unwrap_or(ANY_PORT)), id);
+            snapshot.add_vip(service.vip, service.mode);
+            for backend in &service.backends {
+                let built = snapshot.build_backend(id, &service, backend)?;
+                if let Some(place) = backends.get_mut(backend.id.slot()) {
+                    *place = Some(built);
+                }
+            }
+            services.push(build_service(service, table_key, &old)?);
+        }
+        snapshot.services = services.into();
+        snapshot.backends = backends.into();
+        Ok(snapshot)
+    }
+
+    fn add_vip(&mut self, vip: IpAddr, mode: Mode) {
+        let known = matches!(self.locals.get(&vip), Some(Local::Vip { nat: true }));
+        self.locals.insert(vip, Local::Vip { nat: known || mode.is_nat() });
+    }
+
+    fn build_backend(&self, id: ServiceId, service: &ServiceSpec, spec: &BackendSpec) -> Result<Backend, BuildError> {
+        let hop = self.routes.find(spec.address);
+        let egress = hop.and_then(|h| self.port(h.port));
+        let outer = match (service.mode, egress) {
+            (Mode::Gre, Some(port)) => {
+                let first = port.addresses.iter().map(|&(a, _)| a).find(|a| a.is_ipv4() == spec.address.is_ipv4());
+                let outer = service.tunnel_source.or(first).and_then(|source| Outer::gre(source, spec.address));
+                Some(outer.ok_or_else(|| BuildError::TunnelSource {
+                    service: service.name.clone(),
+                    backend: spec.name.clone(),
+                    address: spec.address,
+                })?)
+            }
+            _ => None,
+        };
+        Ok(Backend {
+            id: spec.id,
+            service: id,
+            mode: service.mode,
+            serves: spec.serves,
+            admits: spec.admits,
+            port: spec.port.unwrap_or(0),
+            timeouts: service.timeouts,
+            address: spec.address,
+            hop,
+            mtu: egress.map_or(0, |p| p.mtu),
+            outer,
+            name: spec.name.clone(),
+        })
+    }
+}
+
+fn port(spec: PortSpec) -> Port {
+    let mut addresses = spec.addresses;
+    if addresses.iter().any(|(a, _)| a.is_ipv6()) {
+        addresses.push((IpAddr::V6(link_local(spec.mac)), 64));
+    }
+    Port {
+        name: spec.name,
+        mac: spec.mac,
+        addresses,
+        mtu: spec.mtu,
+        vlan: spec.vlan,
+        neighbors: spec.neighbors,
+        rss: spec.rss,
+    }
+}
+
+fn routes(ports: &[PortSpec]) -> Routes {
+    let mut routes = Routes::default();
+    for (index, port) in ports.iter().enumerate() {
+        let id = PortId(index as u8);
+        for &(address, prefix_len) in &port.addresses {
+            routes.connect(id, address, prefix_len);
+        }
+        for &gateway in &port.gateways {
+            routes.gateway(id, gateway);
+        }
+    }
+    routes
+}
+
+fn build_service(spec: ServiceSpec, key: HashKey, old: &HashMap<&str, &Service>) -> Result<Service, BuildError> {
+    let input: Vec<(Vec<u8>, u32)> =
+        spec.backends.iter().map(|b| (identity(b), if b.admits { b.weight } else { 0 })).collect();
+    let reusable = old.get(&*spec.name).filter(|s| s.maglev_input == input && s.maglev_size == spec.maglev_size);
+    let maglev = match reusable {
+        Some(service) => service.maglev.clone(),
+        None => {
+            let entries: Vec<_> =
+                input.iter().map(|(identity, weight)| maglev::Entry { identity, weight: *weight }).collect();
+            let built = Maglev::build(key, &entries, spec.maglev_size)
+                .map_err(|source| BuildError::Maglev { service: spec.name.clone(), source })?;
+            Arc::new(built)
+        }
+    };
+    Ok(Service {
+        name: spec.name,
+        vip: spec.vip,
+        port: spec.port,
+        protocol: spec.protocol,
+        mode: spec.mode,
+        backends: spec.backends.iter().map(|b| b.id).collect(),
+        maglev,
+        maglev_size: spec.maglev_size,
+        maglev_input: input,
+    })
+}
+
+/// What a backend is to the consistent hash: where it is, not what it is called.
+fn identity(backend: &BackendSpec) -> Vec<u8> {
+    let mut bytes = match backend.address {
+        IpAddr::V4(a) => a.octets().to_vec(),
+        IpAddr::V6(a) => a.octets().to_vec(),
+    };
+    bytes.extend(backend.port.unwrap_or(0).to_be_bytes());
+    bytes
+}

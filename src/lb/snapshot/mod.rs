@@ -1,0 +1,219 @@
+//! What the packet path reads and never writes: one immutable picture of the configuration and of health.
+
+mod build;
+mod outer;
+mod routes;
+mod spec;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+pub use build::BuildError;
+pub use outer::{OUTER_MAX, Outer};
+pub use routes::{Hop, Routes};
+pub use spec::{BackendSpec, Mode, PortSpec, ServiceSpec, SnapshotSpec};
+
+use super::connection::Timeouts;
+use super::hash::HashKey;
+use super::ids::{BackendId, PortId, ServiceId};
+use super::maglev::Maglev;
+use super::steer::Rss;
+use crate::wire::ethernet::MacAddr;
+
+/// See the module. Built by [`Snapshot::build`].
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Grows by one with every snapshot published.
+    pub generation: u64,
+    /// Number of workers.
+    pub workers: u16,
+    /// Where packets leave.
+    pub routes: Routes,
+    /// The key under which five-tuples are hashed for consistent hashing.
+    pub flow_key: HashKey,
+    ports: Box<[Port]>,
+    services: Box<[Service]>,
+    backends: Box<[Option<Backend>]>,
+    by_vip: HashMap<(IpAddr, u8, u16), ServiceId>,
+    locals: HashMap<IpAddr, Local>,
+}
+
+/// One port as the packet path sees it.
+#[derive(Debug)]
+pub struct Port {
+    /// As configured.
+    pub name: Arc<str>,
+    /// Source address of what leaves here.
+    pub mac: MacAddr,
+    /// Own addresses with prefix lengths in bits; IPv6 ports also have their link-local address.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Largest IP packet in bytes.
+    pub mtu: u16,
+    /// VLAN identifier of all its traffic.
+    pub vlan: Option<u16>,
+    /// Next hops that are not asked for.
+    pub neighbors: Vec<(IpAddr, MacAddr)>,
+    /// How the NIC spreads packets over workers.
+    pub rss: Option<Arc<Rss>>,
+}
+
+impl Port {
+    /// The own address to speak to `to` with: one of its network if there is one, else the first of its family.
+    pub fn source_for(&self, to: IpAddr) -> Option<IpAddr> {
+        let same_family = || self.addresses.iter().filter(|(a, _)| a.is_ipv4() == to.is_ipv4());
+        let near = same_family().find(|&&(a, prefix_len)| in_network(to, a, prefix_len));
+        near.or_else(|| same_family().next()).map(|&(a, _)| a)
+    }
+
+    /// True if `to` is on one of the port's networks.
+    pub fn is_on_link(&self, to: IpAddr) -> bool {
+        self.addresses.iter().any(|&(a, prefix_len)| in_network(to, a, prefix_len))
+    }
+}
+
+/// Whether `a` lies in the network of `prefix_len` bits around `b`.
+fn in_network(a: IpAddr, b: IpAddr, prefix_len: u8) -> bool {
+    match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            (u32::from(a) ^ u32::from(b)).checked_shr(32 - u32::from(prefix_len.min(32))).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(a), IpAddr::V6(b)) => {
+            (u128::from(a) ^ u128::from(b)).checked_shr(128 - u32::from(prefix_len.min(128))).unwrap_or(0) == 0
+        }
+        _ => false,
+    }
+}
+
+/// An address that is ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Local {
+    /// Of one port.
+    Own(PortId),
+    /// Of services; says whether one of them is in a NAT mode, which decides how its packets are spread over workers.
+    Vip {
+        /// True if a NAT service has this VIP.
+        nat: bool,
+    },
+}
+
+/// One service as the packet path sees it.
+#[derive(Debug)]
+pub struct Service {
+    /// As configured, unique.
+    pub name: Arc<str>,
+    /// The address that clients connect to.
+    pub vip: IpAddr,
+    /// The port that clients connect to; `None` for every port.
+    pub port: Option<u16>,
+    /// IP protocol number: 6 or 17.
+    pub protocol: u8,
+    /// How packets reach the backends.
+    pub mode: Mode,
+    /// In the order of the configuration.
+    pub backends: Box<[BackendId]>,
+    maglev: Arc<Maglev>,
+    maglev_size: u32,
+    maglev_input: Vec<(Vec<u8>, u32)>,
+}
+
+impl Service {
+    /// The backend that the consistent hash gives; `None` if none takes new connections.
+    #[inline]
+    pub fn pick(&self, hash: u64) -> Option<BackendId> {
+        self.backends.get(usize::from(self.maglev.lookup(hash)?)).copied()
+    }
+}
+
+/// One backend as the packet path sees it.
+#[derive(Debug)]
+pub struct Backend {
+    /// The same in every snapshot.
+    pub id: BackendId,
+    /// Whose backend it is.
+    pub service: ServiceId,
+    /// How packets reach it.
+    pub mode: Mode,
+    /// Whether it gets packets of connections that it already has.
+    pub serves: bool,
+    /// Whether it gets new connections.
+    pub admits: bool,
+    /// Its port, host order; 0 for the VIP's.
+    pub port: u16,
+    /// Idle times of its connections.
+    pub timeouts: Timeouts,
+    /// The real server.
+    pub address: IpAddr,
+    /// Where its packets leave.
+    pub hop: Option<Hop>,
+    /// Largest IP packet on the leaving port, in bytes.
+    pub mtu: u16,
+    /// The tunnel to it, in tunnel modes.
+    pub outer: Option<Outer>,
+    /// As configured, unique in its service.
+    pub name: Arc<str>,
+}
+
+impl Snapshot {
+    /// The port with this number.
+    #[inline]
+    pub fn port(&self, id: PortId) -> Option<&Port> {
+        self.ports.get(id.index())
+    }
+
+    /// All ports, in the order of the configuration.
+    pub fn ports(&self) -> impl Iterator<Item = (PortId, &Port)> {
+        self.ports.iter().enumerate().map(|(i, p)| (PortId(i as u8), p))
+    }
+
+    /// All services, in the order of the configuration.
+    pub fn services(&self) -> &[Service] {
+        &self.services
+    }
+
+    /// The service with this number.
+    #[inline]
+    pub fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.services.get(id.index())
+    }
+
+    /// The backend, unless it is gone from the configuration.
+    #[inline]
+    pub fn backend(&self, id: BackendId) -> Option<&Backend> {
+        self.backends.get(id.slot())?.as_ref().filter(|b| b.id == id)
+    }
+
+    /// All backends.
+    pub fn backends(&self) -> impl Iterator<Item = &Backend> {
+        self.backends.iter().flatten()
+    }
+
+    /// The service for packets to this address, protocol and port; one for the exact port before one for every port.
+    pub fn find_service(&self, vip: IpAddr, protocol: u8, port: u16) -> Option<ServiceId> {
+        self.by_vip.get(&(vip, protocol, port)).or_else(|| self.by_vip.get(&(vip, protocol, ANY_PORT))).copied()
+    }
+
+    /// Whether and how an address is ours.
+    #[inline]
+    pub fn local(&self, addr: IpAddr) -> Option<Local> {
+        self.locals.get(&addr).copied()
+    }
+
+    /// All VIPs, each once.
+    pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
+        self.locals.iter().filter(|(_, l)| matches!(l, Local::Vip { .. })).map(|(&a, _)| a)
+    }
+}
+
+/// Port 0 cannot be connected to, so it stands for every port.
+const ANY_PORT: u16 = 0;
+
+/// The link-local address that a port with IPv6 addresses has by its MAC address (RFC 4291 appendix A).
+pub fn link_local(mac: MacAddr) -> Ipv6Addr {
+    let m = mac.0;
+    let bytes = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]];
+    Ipv6Addr::from(bytes)
+}
+
+#[cfg(test)]
+mod tests;

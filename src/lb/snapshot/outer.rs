@@ -1,0 +1,106 @@
+//! The header that a tunnel puts before a packet, prepared once per backend.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::wire::parse::{Kind, Parsed};
+
+/// Bytes of the GRE header without options (RFC 2784 2).
+const GRE_LEN: usize = 4;
+const IP4_LEN: usize = 20;
+const IP6_LEN: usize = 40;
+const PROTOCOL_GRE: u8 = 47;
+/// TTL and hop limit of outer headers (RFC 1700's default; the inner one is left as it is).
+const TTL: u8 = 64;
+/// Longest outer header in bytes.
+pub const OUTER_MAX: usize = IP6_LEN + GRE_LEN;
+
+/// Outer IP header and GRE header of a tunnel to one backend, but for what differs from packet to packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outer {
+    bytes: [u8; OUTER_MAX],
+    len: u8,
+    /// One's complement sum of the prepared IPv4 header with its variable fields zero.
+    sum: u32,
+}
+
+impl Outer {
+    /// A GRE tunnel from `source` to `backend`; `None` unless both are of one family.
+    pub fn gre(source: IpAddr, backend: IpAddr) -> Option<Self> {
+        match (source, backend) {
+            (IpAddr::V4(source), IpAddr::V4(backend)) => Some(Self::gre4(source, backend)),
+            (IpAddr::V6(source), IpAddr::V6(backend)) => Some(Self::gre6(source, backend)),
+            _ => None,
+        }
+    }
+
+    fn gre4(source: Ipv4Addr, backend: Ipv4Addr) -> Self {
+        let mut bytes = [0; OUTER_MAX];
+        bytes[0] = 0x45;
+        bytes[8] = TTL;
+        bytes[9] = PROTOCOL_GRE;
+        bytes[12..16].copy_from_slice(&source.octets());
+        bytes[16..20].copy_from_slice(&backend.octets());
+        let sum = bytes[..IP4_LEN].chunks_exact(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum();
+        Self { bytes, len: (IP4_LEN + GRE_LEN) as u8, sum }
+    }
+
+    fn gre6(source: Ipv6Addr, backend: Ipv6Addr) -> Self {
+        let mut bytes = [0; OUTER_MAX];
+        bytes[0] = 0x60;
+        bytes[6] = PROTOCOL_GRE;
+        bytes[7] = TTL;
+        bytes[8..24].copy_from_slice(&source.octets());
+        bytes[24..40].copy_from_slice(&backend.octets());
+        Self { bytes, len: (IP6_LEN + GRE_LEN) as u8, sum: 0 }
+    }
+
+    /// Bytes that the tunnel adds.
+    #[inline]
+    pub fn overhead(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// True if the outer header is IPv4.
+    #[inline]
+    pub fn is_v4(&self) -> bool {
+        self.bytes[0] == 0x45
+    }
+
+    /// The ethertype of the frame that carries the tunnel.
+    #[inline]
+    pub fn ethertype(&self) -> u16 {
+        if self.is_v4() { 0x0800 } else { 0x86dd }
+    }
+
+    /// The whole outer header for a packet; only the first [`Self::overhead`] bytes count.
+    ///
+    /// DSCP and ECN are the inner packet's (RFC 6040 4.1, normal mode), and so is DF (RFC 2003 3.1); an IPv6 packet
+    /// has DF, because routers may not fragment it.
+    #[inline]
+    pub fn header(&self, inner: &Parsed) -> [u8; OUTER_MAX] {
+        let mut h = self.bytes;
+        let inner_is_v4 = inner.kind == Kind::V4;
+        let ethertype: u16 = if inner_is_v4 { 0x0800 } else { 0x86dd };
+        if self.is_v4() {
+            let total = (IP4_LEN + GRE_LEN) as u16 + inner.ip_len;
+            let df: u16 = if inner.df || !inner_is_v4 { 0x4000 } else { 0 };
+            // The inner identification keeps fragments of different packets apart without any state (RFC 6864 4.1).
+            let id = if df == 0 { inner.ip_id } else { 0 };
+            h[1] = inner.traffic_class;
+            h[2..4].copy_from_slice(&total.to_be_bytes());
+            h[4..6].copy_from_slice(&id.to_be_bytes());
+            h[6..8].copy_from_slice(&df.to_be_bytes());
+            let sum = self.sum + u32::from(inner.traffic_class) + u32::from(total) + u32::from(id) + u32::from(df);
+            let folded = (sum & 0xffff) + (sum >> 16);
+            let folded = (folded & 0xffff) + (folded >> 16);
+            h[10..12].copy_from_slice(&(!(folded as u16)).to_be_bytes());
+            h[22..24].copy_from_slice(&ethertype.to_be_bytes());
+        } else {
+            h[0] = 0x60 | inner.traffic_class >> 4;
+            h[1] = inner.traffic_class << 4;
+            h[4..6].copy_from_slice(&(GRE_LEN as u16 + inner.ip_len).to_be_bytes());
+            h[42..44].copy_from_slice(&ethertype.to_be_bytes());
+        }
+        h
+    }
+}

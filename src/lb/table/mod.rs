@@ -1,0 +1,329 @@
+//! The connection table of one worker and one address family.
+//!
+//! Bucketed open addressing: a connection lives in one of two buckets, chosen by a keyed hash, each a cache line of
+//! tags. It is allocated and touched at start and never grows. Full is an answer, not an event.
+
+mod bucket;
+mod entry;
+
+use bucket::{Bucket, PLACES};
+pub use entry::{Address, Entry};
+
+use super::clock::Tick;
+use super::prefetch::prefetch;
+use crate::wire::parse::FiveTuple;
+
+/// Where an entry lives; stays valid until the entry is removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slot(u32);
+
+impl Slot {
+    /// No entry.
+    pub const NONE: Slot = Slot(u32::MAX);
+    const PLACE_BITS: u32 = 4;
+
+    #[inline]
+    fn new(bucket: usize, place: usize) -> Self {
+        Slot(((bucket as u32) << Self::PLACE_BITS) | place as u32)
+    }
+
+    #[inline]
+    fn bucket(self) -> usize {
+        (self.0 >> Self::PLACE_BITS) as usize
+    }
+
+    #[inline]
+    fn place(self) -> usize {
+        (self.0 & ((1 << Self::PLACE_BITS) - 1)) as usize
+    }
+
+    /// True unless this is [`Slot::NONE`].
+    #[inline]
+    pub fn is_some(self) -> bool {
+        self != Self::NONE
+    }
+}
+
+/// An insertion found both buckets full of connections that may not be pushed out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Full;
+
+/// A new entry, and the one that gave its place.
+#[derive(Debug)]
+pub struct Inserted<A> {
+    /// Where the new entry is.
+    pub slot: Slot,
+    /// Had to leave: timed out, or half-open and oldest. Its other direction, if any, is the caller's to remove.
+    pub removed: Option<Removed<A>>,
+}
+
+/// An entry that left the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Removed<A> {
+    /// What it held.
+    pub entry: Entry<A>,
+    /// True if its time was over; false if it was pushed out.
+    pub expired: bool,
+}
+
+/// See the module.
+pub struct Table<A> {
+    buckets: Box<[Bucket]>,
+    entries: Box<[Entry<A>]>,
+    sweep_at: usize,
+}
+
+/// Share of the places that connections may take; beyond it both buckets of a new one are too often full.
+const LOAD_PERCENT: usize = 88;
+
+impl<A: Address> Table<A> {
+    /// A table in which `entries_max` entries find a place. Touches all of its memory, so that no page fault is left
+    /// for the packet path.
+    pub fn new(entries_max: usize) -> Self {
+        let buckets = (entries_max * 100).div_ceil(LOAD_PERCENT * PLACES).max(2);
+        Self {
+            buckets: vec![Bucket::default(); buckets].into_boxed_slice(),
+            entries: vec![Entry::empty(); buckets * PLACES].into_boxed_slice(),
+            sweep_at: 0,
+        }
+    }
+
+    /// Memory of the table in bytes.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.buckets) + size_of_val(&*self.entries)
+    }
+
+    /// Buckets there are, the unit of [`Self::sweep`].
+    pub fn buckets(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// Fetches the bucket that a lookup of `hash` reads first.
+    #[inline]
+    pub fn prefetch_bucket(&self, hash: u64) {
+        if let Some(bucket) = self.buckets.get(self.home(hash)) {
+            prefetch(bucket);
+        }
+    }
+
+    /// The first entry whose tag fits, and fetches it; a hint for [`Self::find_at`].
+    #[inline]
+    pub fn candidate(&self, hash: u64) -> Slot {
+        let home = self.home(hash);
+        let Some(place) = self.buckets.get(home).and_then(|b| b.matches(tag(hash)).next()) else { return Slot::NONE };
+        if let Some(entry) = self.entries.get(home * PLACES + place) {
+            prefetch(entry);
+        }
+        Slot::new(home, place)
+    }
+
+    /// As [`Self::find`], trying `hint` first.
+    #[inline]
+    pub fn find_at(&self, hint: Slot, hash: u64, key: &FiveTuple<A>, now: Tick) -> Option<Slot> {
+        // The table may have changed since the hint was taken: the tag says whether the place is in use at all.
+        if hint.is_some() && self.entry(hint).is_some_and(|e| e.is(key)) && self.is_alive(hint, now) {
+            return Some(hint);
+        }
+        self.find(hash, key, now)
+    }
+
+    /// The live entry with this key.
+    pub fn find(&self, hash: u64, key: &FiveTuple<A>, now: Tick) -> Option<Slot> {
+        let home = self.home(hash);
+        if let Some(slot) = self.find_in(home, tag(hash), key) {
+            return self.is_alive(slot, now).then_some(slot);
+        }
+        if !self.buckets.get(home)?.has_overflow() {
+            return None;
+        }
+        let slot = self.find_in(self.other(home, tag(hash)), tag(hash), key)?;
+        self.is_alive(slot, now).then_some(slot)
+    }
+
+    /// The entry with this key whose time is over, in both directions, but which no sweep has met yet.
+    pub fn find_dead(&self, hash: u64, key: &FiveTuple<A>, now: Tick) -> Option<Slot> {
+        let (home, tag) = (self.home(hash), tag(hash));
+        let slot = self.find_in(home, tag, key).or_else(|| self.find_in(self.other(home, tag), tag, key))?;
+        (!self.is_alive(slot, now)).then_some(slot)
+    }
+
+    /// True if an insertion under `hash` could take the place of a connection that is over or half-open.
+    pub fn has_victim(&self, hash: u64, now: Tick) -> bool {
+        let home = self.home(hash);
+        self.victim(home, self.other(home, tag(hash)), now).is_some()
+    }
+
+    fn find_in(&self, bucket: usize, tag: u16, key: &FiveTuple<A>) -> Option<Slot> {
+        let places = self.buckets.get(bucket)?.matches(tag);
+        places.map(|place| Slot::new(bucket, place)).find(|&slot| self.entry(slot).is_some_and(|e| e.is(key)))
+    }
+
+    /// The entry at `slot`.
+    #[inline]
+    pub fn entry(&self, slot: Slot) -> Option<&Entry<A>> {
+        self.entries.get(slot.bucket() * PLACES + slot.place())
+    }
+
+    /// The entry at `slot`, to change all but its key.
+    #[inline]
+    pub fn entry_mut(&mut self, slot: Slot) -> Option<&mut Entry<A>> {
+        self.entries.get_mut(slot.bucket() * PLACES + slot.place())
+    }
+
+    /// Lets the entry live until `deadline`, and says whether it may be pushed out.
+    #[inline]
+    pub fn refresh(&mut self, slot: Slot, deadline: Tick, evictable: bool) {
+        if let Some(bucket) = self.buckets.get_mut(slot.bucket()) {
+            bucket.set_deadline(slot.place(), deadline);
+            bucket.set_evictable(slot.place(), evictable);
+        }
+    }
+
+    /// When the entry's own direction times out.
+    pub fn deadline(&self, slot: Slot) -> Tick {
+        self.buckets.get(slot.bucket()).map_or(Tick(0), |b| b.deadline(slot.place()))
+    }
+
+    /// True while either direction of the connection has time left.
+    #[inline]
+    pub fn is_alive(&self, slot: Slot, now: Tick) -> bool {
+        let Some(bucket) = self.buckets.get(slot.bucket()) else { return false };
+        if bucket.tag(slot.place()) == 0 {
+            return false;
+        }
+        if !bucket.deadline(slot.place()).reached(now) {
+            return true;
+        }
+        // Each direction refreshes only its own line; the connection lives as long as the later of the two.
+        let pair = self.entry(slot).map_or(Slot::NONE, |e| e.pair);
+        pair.is_some() && !self.deadline(pair).reached(now)
+    }
+
+    /// Puts in an entry whose key is not in the table; a dead one with the same key must have been removed. With
+    /// `replace`, it may only take the place of another.
+    ///
+    /// # Errors
+    /// [`Full`] if both buckets hold only connections that are alive and not half-open.
+    pub fn insert(
+        &mut self,
+        hash: u64,
+        entry: Entry<A>,
+        deadline: Tick,
+        evictable: bool,
+        replace: bool,
+        now: Tick,
+    ) -> Result<Inserted<A>, Full> {
+        let (home, tag) = (self.home(hash), tag(hash));
+        let other = self.other(home, tag);
+        let mut removed = None;
+        let free = if replace { None } else { self.free_in(home).or_else(|| self.free_in(other)) };
+        let slot = match free {
+            Some(slot) => slot,
+            None => {
+                let victim = self.victim(home, other, now).ok_or(Full)?;
+                let expired = !self.is_alive(victim, now);
+                removed = self.remove(victim).map(|entry| Removed { entry, expired });
+                victim
+            }
+        };
+        let displaced = slot.bucket() != home;
+        if displaced && let Some(bucket) = self.buckets.get_mut(home) {
+            bucket.change_overflow(1);
+        }
+        if let Some(bucket) = self.buckets.get_mut(slot.bucket()) {
+            bucket.occupy(slot.place(), tag, displaced, deadline, evictable);
+        }
+        if let Some(place) = self.entry_mut(slot) {
+            *place = entry;
+        }
+        Ok(Inserted { slot, removed })
+    }
+
+    /// Removes the entry at `slot`; `None` if there is none.
+    pub fn remove(&mut self, slot: Slot) -> Option<Entry<A>> {
+        let entry = *self.entry(slot)?;
+        let bucket = self.buckets.get_mut(slot.bucket())?;
+        let tag = bucket.tag(slot.place());
+        if tag == 0 {
+            return None;
+        }
+        let displaced = bucket.is_displaced(slot.place());
+        bucket.vacate(slot.place());
+        if displaced {
+            let home = self.other(slot.bucket(), tag);
+            if let Some(home) = self.buckets.get_mut(home) {
+                home.change_overflow(-1);
+            }
+        }
+        Some(entry)
+    }
+
+    /// Looks at the next `count` buckets in turn and removes what has timed out, both directions at once; calls `gone`
+    /// once a connection, with its first entry found.
+    pub fn sweep(&mut self, count: usize, now: Tick, mut gone: impl FnMut(&Entry<A>)) {
+        for _ in 0..count.min(self.buckets.len()) {
+            let at = self.sweep_at;
+            self.sweep_at = if at + 1 == self.buckets.len() { 0 } else { at + 1 };
+            let Some(bucket) = self.buckets.get(at) else { continue };
+            for place in bucket.used() {
+                let slot = Slot::new(at, place);
+                if self.is_alive(slot, now) {
+                    continue;
+                }
+                if let Some(entry) = self.remove(slot) {
+                    if entry.pair.is_some() {
+                        self.remove(entry.pair);
+                    }
+                    gone(&entry);
+                }
+            }
+        }
+    }
+
+    /// Live entries of `count` buckets from bucket `from` on, in table order.
+    pub fn entries_from(&self, from: usize, count: usize, now: Tick) -> impl Iterator<Item = (Slot, &Entry<A>)> {
+        let buckets = from..(from + count).min(self.buckets.len());
+        buckets
+            .flat_map(|b| self.buckets.get(b).into_iter().flat_map(move |k| k.used().map(move |p| Slot::new(b, p))))
+            .filter(move |&slot| self.is_alive(slot, now))
+            .filter_map(|slot| Some((slot, self.entry(slot)?)))
+    }
+
+    fn free_in(&self, bucket: usize) -> Option<Slot> {
+        Some(Slot::new(bucket, self.buckets.get(bucket)?.free()?))
+    }
+
+    /// Who leaves when both buckets are full: somebody timed out, else the half-open connection that ends first.
+    fn victim(&self, home: usize, other: usize, now: Tick) -> Option<Slot> {
+        let places = |b: usize| self.buckets.get(b).into_iter().flat_map(move |k| k.used().map(move |p| Slot::new(b, p)));
+        if let Some(dead) = places(home).chain(places(other)).find(|&slot| !self.is_alive(slot, now)) {
+            return Some(dead);
+        }
+        let open = |b: usize| self.buckets.get(b).into_iter().flat_map(move |k| k.evictable().map(move |p| Slot::new(b, p)));
+        open(home).chain(open(other)).min_by_key(|&slot| self.deadline(slot).left_s(now))
+    }
+
+    #[inline]
+    fn home(&self, hash: u64) -> usize {
+        // The high half picks the bucket by multiplication, so any number of buckets works; the low bits are the tag.
+        (((hash >> 32) * self.buckets.len() as u64) >> 32) as usize
+    }
+
+    /// The other bucket of a connection with this tag; applied twice it is the first one again, so that an entry's home
+    /// can be told from where it lives.
+    #[inline]
+    fn other(&self, bucket: usize, tag: u16) -> usize {
+        let n = self.buckets.len() as u64;
+        let mixed = (u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) * n >> 32;
+        let sum = mixed + n - bucket as u64;
+        (if sum >= n { sum - n } else { sum }) as usize
+    }
+}
+
+#[inline]
+fn tag(hash: u64) -> u16 {
+    (hash as u16).max(1)
+}
+
+#[cfg(test)]
+mod tests;

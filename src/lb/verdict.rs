@@ -1,0 +1,120 @@
+//! The one fate of each packet.
+
+use super::ids::{PortId, WorkerId};
+use super::neighbor::NeighborSlot;
+
+/// What becomes of a packet. Input packets are the sum of verdicts, always.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Leaves by this port.
+    Tx(PortId),
+    /// Was turned into our answer to its sender; leaves by this port.
+    Reply(PortId),
+    /// Is complete but for the next hop's MAC address, which is being asked for: wait in the shard's bounded queue. It
+    /// ends as `Tx` or as a drop.
+    Hold(NeighborSlot),
+    /// Belongs to another worker's shard; that one gives it its final verdict.
+    Handoff(WorkerId),
+    /// Freed and counted.
+    Drop(DropReason),
+}
+
+macro_rules! drop_reasons {
+    ($($variant:ident $label:literal $meaning:literal)*) => {
+        /// Why a packet was dropped: counter index, metric label and text in one.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl DropReason {
+            /// Every reason, in the order of the counters.
+            pub const ALL: &[DropReason] = &[$(DropReason::$variant,)*];
+
+            /// The word in stats, metrics and the command line.
+            pub fn label(self) -> &'static str {
+                match self { $(DropReason::$variant => $label,)* }
+            }
+
+            /// One sentence for an operator.
+            pub fn meaning(self) -> &'static str {
+                match self { $(DropReason::$variant => $meaning,)* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    Runt "runt" "The frame is shorter than the headers it announces."
+    UnknownEthertype "unknown_ethertype" "Neither IPv4, IPv6 nor ARP."
+    VlanStack "vlan_stack" "More VLAN tags than are looked behind."
+    VlanMismatch "vlan_mismatch" "The VLAN tag is not the port's, or is missing on a tagged port."
+    ForeignMac "foreign_mac" "The destination MAC address is another host's."
+    IpVersion "ip_version" "The IP version does not fit the ethertype (RFC 791)."
+    IpHeaderLength "ip_header_length" "The IPv4 header length is below 5 words (RFC 791)."
+    IpTotalShort "ip_total_short" "The IP length is shorter than its own header (RFC 791)."
+    IpTotalLong "ip_total_long" "The IP length is longer than the frame (RFC 791)."
+    IpChecksum "ip_checksum" "The IPv4 header checksum is wrong (RFC 1812 5.2.2)."
+    Ip6Extension "ip6_extension" "The IPv6 extension headers are too many, out of order, cut short or of a refused kind."
+    Ip6Jumbo "ip6_jumbo" "IPv6 payload length 0 with a payload: jumbograms are not supported (RFC 2675)."
+    L4Truncated "l4_truncated" "The transport header does not fit into the IP packet."
+    TcpOffset "tcp_offset" "The TCP data offset is below 5 or beyond the segment (RFC 9293 3.1)."
+    UdpLength "udp_length" "The UDP length is below 8 or beyond the IP packet (RFC 768)."
+    UdpNoChecksum "udp6_no_checksum" "UDP over IPv6 without a checksum (RFC 8200 8.1)."
+    TinyFragment "tiny_fragment" "A first fragment without its transport header, or a TCP fragment at offset 1 (RFC 1858, 3128)."
+    Fragment "fragment" "IP fragments are not supported yet."
+    TtlExceeded "ttl_exceeded" "TTL or hop limit used up, and no error was due to the sender (RFC 1812 5.3.1)."
+    Martian "martian" "The source address can be nobody's: multicast, broadcast, loopback or unspecified (RFC 1812 5.3.7)."
+    Looped "looped" "The source is the balancer itself or the backend chosen: tunnelling it would loop (RFC 2003 4)."
+    NotOurs "not_ours" "The destination is neither a VIP nor an address of ours, and no connection knows it."
+    NoService "no_service" "The destination is ours, but nothing is served on this protocol and port."
+    NoConnection "no_connection" "Not the start of a connection, and no connection knows it (NAT modes)."
+    NoBackend "no_backend" "The service has no backend that takes new connections."
+    TupleConflict "tuple_conflict" "The client's port already talks to this backend through another VIP (RFC 4787)."
+    TableFull "table_full" "The connection table has no place left; raise dataplane.connections."
+    TooBig "too_big" "Does not fit the outgoing MTU, and no error was due to the sender."
+    NoRoute "no_route" "No port's network holds the next hop, and there is no gateway for its family."
+    NoHeadroom "no_headroom" "The packet buffer has no room for the new header."
+    NeighborUnresolved "neighbor_unresolved" "The next hop did not answer ARP or neighbour discovery in time."
+    NeighborQueueFull "neighbor_queue_full" "Too many packets already wait for next hops to answer."
+    NeighborTableFull "neighbor_table_full" "The neighbour table has no place for another next hop."
+    NeighborUpdate "neighbor_update" "An ARP or neighbour discovery message taken in; it asks for no answer."
+    NeighborInvalid "neighbor_invalid" "An ARP or neighbour discovery message that breaks its RFC (826, 4861 7.1)."
+    AddressConflict "address_conflict" "Another host claims one of our addresses or VIPs (RFC 5227)."
+    IcmpChecksum "icmp_checksum" "The ICMP checksum, or the quoted IP header's, is wrong (RFC 5508 REQ-3)."
+    IcmpQuote "icmp_quote" "An ICMP error whose quoted packet cannot be read."
+    IcmpNoConnection "icmp_no_connection" "An ICMP error about a connection that is not known (NAT modes, RFC 5508 REQ-4)."
+    IcmpNotServed "icmp_not_served" "An ICMP message that is neither an echo request nor an error."
+    EchoLimited "echo_limited" "An echo request beyond the rate limit."
+    TxFull "tx_full" "The port's transmit queue stayed full."
+    RingFull "ring_full" "The owning worker's ring stayed full."
+}
+
+impl DropReason {
+    /// Number of reasons.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Index into the counters.
+    #[inline]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn labels_are_unique_snake_case_and_in_counter_order() {
+        let labels: HashSet<_> = DropReason::ALL.iter().map(|r| r.label()).collect();
+        assert_eq!(labels.len(), DropReason::COUNT);
+        for (index, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), index);
+            assert!(reason.label().chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'));
+            assert!(reason.meaning().ends_with('.'));
+        }
+    }
+}
