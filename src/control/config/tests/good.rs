@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::{HealthCheck, Idle, MacAddr, Mode, Protocol, State, Workers, check};
+use crate::wire::ethernet::MacAddr;
+
+use super::super::{HealthCheck, Idle, Mode, Protocol, State, Workers, check};
 use super::{Config, PORT, good, parse, service, warnings};
 
 /// Samples that the operator's guide names.
