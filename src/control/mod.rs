@@ -3,4 +3,5 @@
 pub mod compile;
 pub mod config;
 pub mod registry;
+pub mod replay;
 pub mod stats;

@@ -78,7 +78,7 @@ mod tests {
             })
             .collect();
         let mut pending = Pending::default();
-        for i in 0..20 {
+        for i in 0..20usize {
             let held = pending.hold(slots[0], PortId(1), i);
             assert_eq!(held.is_ok(), i < EACH_MAX, "the bound for one next hop");
         }
@@ -87,7 +87,7 @@ mod tests {
         pending.release(slots[0], |port, p| got.push((port.0, p)));
         assert_eq!(got, (0..16).map(|i| (1, i)).collect::<Vec<_>>());
         for (i, &slot) in slots.iter().enumerate().skip(2) {
-            let held = pending.hold(slot, PortId(0), i as i32);
+            let held = pending.hold(slot, PortId(0), i);
             assert_eq!(held.is_ok(), i < TOTAL_MAX + 1, "the bound for all");
         }
         assert_eq!(pending.drain().count(), TOTAL_MAX);

@@ -184,8 +184,9 @@ fn check_backend_port(
         findings.error(span, message);
     } else if !mode.is_nat() && service.port != Some(port) {
         let vip_port = service.port.map_or("leave it out".into(), |port| format!("leave it out or write {port}"));
-        findings
-            .error(span, format!("backend `{name}` cannot have port {port}: mode {mode} never changes it; {vip_port}"));
+        // Not an error: the port may be there for another mode, and packets do arrive, on the VIP's port.
+        let message = format!("backend `{name}`: port {port} has no effect, mode {mode} never changes it; {vip_port}");
+        findings.warning(span, message);
     }
 }
 

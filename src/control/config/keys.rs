@@ -179,7 +179,7 @@ pub static CONTROL: TableDoc = TableDoc {
         key(
             "grace",
             Kind::Duration { min_ms: 0, max_ms: 3_600_000, step_ms: 1 },
-            "10",
+            "0",
             INIT,
             "How long SIGTERM waits for connections to end",
         ),

@@ -86,7 +86,7 @@ pub struct Control {
 
 impl Default for Control {
     fn default() -> Self {
-        Self { socket: PathBuf::from("/run/tidegate/tidegate.sock"), grace: Duration::from_secs(10) }
+        Self { socket: PathBuf::from("/run/tidegate/tidegate.sock"), grace: Duration::ZERO }
     }
 }
 

@@ -59,7 +59,7 @@ impl Inputs {
 
     /// The unit that loses nothing.
     pub(super) fn resolution(&self) -> Resolution {
-        if self.nanoseconds { Resolution::Nanoseconds } else { Resolution::Microseconds }
+        if self.nanoseconds { Resolution::Nanos } else { Resolution::Micros }
     }
 
     /// The packets, as bursts.

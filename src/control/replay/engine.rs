@@ -6,7 +6,7 @@ use crossbeam::queue::ArrayQueue;
 
 use super::ReplayError;
 use super::captures::Outputs;
-use crate::control::compile::BACKENDS_MAX;
+use crate::control::compile::shard_config;
 use crate::control::config::Config;
 use crate::control::stats::Stats;
 use crate::lb::clock::Now;
@@ -19,7 +19,7 @@ use crate::lb::packet::{HeapPacket, Packet};
 use crate::lb::path::{self, BURST, Origin};
 use crate::lb::pending::Pending;
 use crate::lb::publish::Published;
-use crate::lb::shard::{Shard, ShardConfig};
+use crate::lb::shard::Shard;
 use crate::lb::snapshot::Snapshot;
 use crate::lb::verdict::{DropReason, Verdict};
 
@@ -37,6 +37,38 @@ struct Worker {
     handle: WorkerHandle,
 }
 
+/// A packet, and the port it came in by.
+struct Arrived {
+    port: PortId,
+    packet: HeapPacket,
+}
+
+impl Packet for Arrived {
+    fn bytes(&self) -> &[u8] {
+        self.packet.bytes()
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.packet.bytes_mut()
+    }
+
+    fn frame_len(&self) -> usize {
+        self.packet.frame_len()
+    }
+
+    fn grow_front(&mut self, n: usize) -> bool {
+        self.packet.grow_front(n)
+    }
+
+    fn shrink_front(&mut self, n: usize) {
+        self.packet.shrink_front(n);
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.packet.truncate(len);
+    }
+}
+
 /// Virtual time between two looks at the timers while something waits for them.
 const STEP_NS: u64 = 100_000_000;
 /// After this long nothing can still be waiting for a next hop.
@@ -46,7 +78,7 @@ impl Engine {
     pub(super) fn new(config: &Config, published: &Published, boot_key: HashKey) -> Self {
         let snapshot = published.current();
         let count = config.dataplane.workers.count();
-        let workers = (0..count).map(|i| Worker::new(config, i as u16, count, boot_key)).collect();
+        let workers = (0..count).map(|i| Worker::new(config, i as u16, boot_key)).collect();
         let mut engine = Self { workers, snapshot, now_ns: 0, last_packet_ns: 0 };
         for worker in &mut engine.workers {
             worker.shard.adopt(&engine.snapshot, None);
@@ -90,7 +122,7 @@ impl Engine {
             first.shard.counters.rx_packets.add(frames.len() as u64);
             first.shard.counters.rx_bytes.add(frames.iter().map(|f| f.len() as u64).sum());
         }
-        let packets = frames.into_iter().map(|f| (port, HeapPacket::new(f))).collect();
+        let packets = frames.into_iter().map(|f| Arrived { port, packet: HeapPacket::new(f) }).collect();
         self.process(0, Origin::Port, packets, outputs, timestamp_ns)?;
         self.turn(outputs, timestamp_ns)
     }
@@ -99,7 +131,7 @@ impl Engine {
         &mut self,
         worker: usize,
         origin: Origin,
-        mut packets: Vec<(PortId, HeapPacket)>,
+        mut packets: Vec<Arrived>,
         outputs: &mut Outputs,
         timestamp_ns: u64,
     ) -> Result<(), ReplayError> {
@@ -107,9 +139,9 @@ impl Engine {
         let snapshot = self.snapshot.clone();
         let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
         let Some(w) = self.workers.get_mut(worker) else { return Ok(()) };
-        path::process(&mut w.shard, &snapshot, now, origin, |p: &Arrived| p.0, as_arrived(&mut packets), &mut verdicts);
-        for ((port, packet), verdict) in packets.into_iter().zip(verdicts) {
-            self.carry_out(worker, port, packet, verdict, outputs, timestamp_ns)?;
+        path::process(&mut w.shard, &snapshot, now, origin, |p: &Arrived| p.port, &mut packets, &mut verdicts);
+        for (arrived, verdict) in packets.into_iter().zip(verdicts) {
+            self.carry_out(worker, arrived, verdict, outputs, timestamp_ns)?;
         }
         Ok(())
     }
@@ -117,14 +149,14 @@ impl Engine {
     fn carry_out(
         &mut self,
         worker: usize,
-        port: PortId,
-        packet: HeapPacket,
+        arrived: Arrived,
         verdict: Verdict,
         outputs: &mut Outputs,
         timestamp_ns: u64,
     ) -> Result<(), ReplayError> {
         let Some(w) = self.workers.get_mut(worker) else { return Ok(()) };
         let counters = &w.shard.counters;
+        let Arrived { port, packet } = arrived;
         match verdict {
             Verdict::Tx(out) => {
                 counters.tx_packets.add(1);
@@ -145,7 +177,7 @@ impl Engine {
             }
             Verdict::Handoff(owner) => {
                 counters.handoffs.add(1);
-                self.process(owner.index(), Origin::Ring, vec![(port, packet)], outputs, timestamp_ns)?;
+                self.process(owner.index(), Origin::Ring, vec![Arrived { port, packet }], outputs, timestamp_ns)?;
             }
         }
         Ok(())
@@ -201,8 +233,8 @@ impl Engine {
 const EPOCH_NS: u64 = 1_000_000_000;
 
 impl Worker {
-    fn new(config: &Config, index: u16, count: usize, boot_key: HashKey) -> Self {
-        let shard = Shard::new(&ShardConfig::of(config, WorkerId(index), count, BACKENDS_MAX, boot_key));
+    fn new(config: &Config, index: u16, boot_key: HashKey) -> Self {
+        let shard = Shard::new(&shard_config(config, WorkerId(index), boot_key));
         let handle = WorkerHandle {
             id: WorkerId(index),
             cpu: None,

@@ -34,8 +34,7 @@ struct Line {
 
 /// Reads and checks all events before anything is replayed. A configuration's path is relative to the events' file.
 pub(super) fn load(path: &Path, config: &Config) -> Result<Vec<Event>, ReplayError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| ReplayError::File { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ReplayError::File { path: path.to_owned(), source })?;
     let mut events: Vec<Event> = Vec::new();
     let mut known: Vec<(String, String)> = names(config);
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {

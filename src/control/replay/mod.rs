@@ -123,9 +123,8 @@ pub fn replay(options: &ReplayOptions) -> Result<ReplaySummary, ReplayError> {
     let workers = config.dataplane.workers.count() as u16;
     let mut compiler = Compiler::new(workers, facts, hash_key);
     let mut overrides = Overrides::default();
-    let first = compiler
-        .compile(&config, &overrides, None)
-        .map_err(|source| ReplayError::Compile { file: file(), source })?;
+    let first =
+        compiler.compile(&config, &overrides, None).map_err(|source| ReplayError::Compile { file: file(), source })?;
     let events = match &options.events {
         Some(path) => events::load(path, &config)?,
         None => Vec::new(),

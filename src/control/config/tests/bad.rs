@@ -332,15 +332,6 @@ fn what_each_mode_needs_of_a_backend() {
         service_error("dsr", "", "address = '10.1.0.1'"),
         "backend `b1` must be in a port's network in mode dsr, which 10.1.0.1 is not"
     );
-    for mode in ["gre", "dsr"] {
-        let message =
-            format!("backend `b1` cannot have port 8080: mode {mode} never changes it; leave it out or write 80");
-        assert_eq!(service_error(mode, "", "address = '10.0.0.9'\nport = 8080"), message);
-        assert!(parse(&service(mode, "", "address = '10.0.0.9'\nport = 80")).is_ok());
-        let every_port = service(mode, "", "address = '10.0.0.9'\nport = 81").replace("port = 80", "");
-        let message = format!("backend `b1` cannot have port 81: mode {mode} never changes it; leave it out");
-        assert_eq!(error(&every_port), message);
-    }
     assert!(parse(&service("nat", "", "address = '10.0.0.9'\nport = 8080")).is_ok());
     let every_port = service("nat", "", "address = '10.0.0.9'\nport = 81").replace("port = 80", "");
     assert_eq!(error(&every_port), "backend `b1` cannot have a port: service `web` has every port of its VIP");

@@ -178,6 +178,11 @@ fn what_is_odd_is_a_warning() {
         ["`maglev_size` 67 is less than 65 slots a backend: shares will be uneven"]
     );
     let head = "[[service]]\nname = 'web'\nvip = '192.0.2.10'\nmode = 'gre'";
+    for mode in ["gre", "dsr"] {
+        let message =
+            format!("backend `b1`: port 8080 has no effect, mode {mode} never changes it; leave it out or write 80");
+        assert_eq!(of(mode, "", "address = '10.0.0.9'\nport = 8080"), [message]);
+    }
     assert_eq!(warnings(&format!("{PORT}{head}")), ["service `web` has no backends"]);
     let tail = |text: &str| {
         let service = service("gre", "", "address = '10.1.0.1'");
