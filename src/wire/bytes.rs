@@ -2,6 +2,24 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+/// A header that does not fit into the bytes that are there. Lengths are in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{header} header of {needed} bytes in {len} bytes")]
+pub struct Truncated {
+    /// Which header.
+    pub header: &'static str,
+    /// How many bytes the header needs.
+    pub needed: usize,
+    /// How many bytes there are.
+    pub len: usize,
+}
+
+/// Checks that `data` holds the `needed` bytes of a header.
+#[inline]
+pub(super) fn require(data: &[u8], needed: usize, header: &'static str) -> Result<(), Truncated> {
+    if data.len() < needed { Err(Truncated { header, needed, len: data.len() }) } else { Ok(()) }
+}
+
 /// The `N` bytes at `at`, or zeros where the data ends before them (which a length check has ruled out).
 #[inline(always)]
 pub(super) fn array<const N: usize>(data: &[u8], at: usize) -> [u8; N] {
@@ -27,6 +45,12 @@ pub(super) fn u16_at(data: &[u8], at: usize) -> u16 {
 #[inline(always)]
 pub(super) fn u32_at(data: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(array(data, at))
+}
+
+/// The bytes from `at` to the end, none where the data ends before it.
+#[inline(always)]
+pub(super) fn tail(data: &[u8], at: usize) -> &[u8] {
+    data.get(at..).unwrap_or_default()
 }
 
 /// The IPv4 address at `at`.

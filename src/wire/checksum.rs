@@ -107,6 +107,16 @@ impl Delta {
         Self { sum: self.sum + u64::from(!old) + u64::from(new) }
     }
 
+    /// Replaces a 16-bit field that begins `offset` bytes into the data: at an odd offset its bytes are in two words.
+    #[inline]
+    pub fn replace_u16_at(self, offset: usize, old: u16, new: u16) -> Self {
+        if offset.is_multiple_of(2) {
+            self.replace_u16(old, new)
+        } else {
+            self.replace_u16(old.swap_bytes(), new.swap_bytes())
+        }
+    }
+
     /// Replaces a 32-bit field.
     #[inline]
     pub fn replace_u32(self, old: u32, new: u32) -> Self {
