@@ -322,7 +322,10 @@ mod tests {
     #[test]
     fn more_flows_than_tuples_are_refused() {
         let error = flows("10.0.0.2/31", "10.0.0.3", 64_513, 0).unwrap_err();
-        assert!(error.to_string().contains("64513 flows are too many for the clients of 10.0.0.2/31: 64512"), "{error}");
+        assert!(
+            error.to_string().contains("64513 flows are too many for the clients of 10.0.0.2/31: 64512"),
+            "{error}"
+        );
         assert!(matches!(flows("10.0.0.3", "10.0.0.3", 1, 0), Err(FlowsError::TooMany { possible: 0, .. })));
         assert!(matches!(flows("10.0.0.0/8", "[::1]", 1, 0), Err(FlowsError::Families { .. })));
     }
