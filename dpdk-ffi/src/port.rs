@@ -10,7 +10,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::rss::{RssConfig, RssFields, RssState};
-use crate::{DeviceInfo, Eal, Errno, Mempool, PortId, PortStats, RxQueue, TxQueue, XStat, ffi, stats};
+use crate::{DeviceInfo, Eal, Errno, MbufBurst, Mempool, PortId, PortStats, RxQueue, TxQueue, XStat, ffi, stats};
 
 /// A port could not be found, set up or asked.
 #[derive(Debug, Error)]
@@ -457,10 +457,25 @@ impl Running {
     pub(crate) fn id(&self) -> PortId {
         self.id
     }
+
+    /// Takes back what the driver would forget: net_ring closes without a look at what is in its rings.
+    fn empty_rings(&mut self) {
+        if self.info.driver != "net_ring" {
+            return;
+        }
+        let mut burst = MbufBurst::<64>::new();
+        for queue in 0..self.rx_queues {
+            // SAFETY: the port is started, the queue was set up, and its only object is gone.
+            while unsafe { burst.fill(|slots, count| ffi::dpdk_ffi_rx_burst(self.id.0, queue, slots, count)) } > 0 {
+                burst.clear();
+            }
+        }
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
+        self.empty_rings();
         let mut control = self.eal.control();
         // SAFETY: the Port and all queues are gone, so nothing uses the port. A driver that fails to stop is closed
         // all the same; there is nobody left to tell.

@@ -77,6 +77,17 @@ fn a_full_queue_leaves_the_rest_in_order() {
 }
 
 #[test]
+fn mbufs_in_a_driver_come_back_when_its_port_goes() {
+    let pool = pool("flight");
+    let mut started = start("net_ring_c", &pool);
+    let mut burst = numbered_burst::<40>(&pool, 0);
+    assert_eq!(started.tx_queues[0].burst(&mut burst), 40);
+    assert_eq!(pool.in_use(), 40);
+    drop(started);
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
 fn changed_frames_leave_as_they_were_made() {
     let pool = pool("pcap");
     let frames: Vec<Vec<u8>> = (0..40_u8).map(|number| vec![number; 60 + usize::from(number)]).collect();
