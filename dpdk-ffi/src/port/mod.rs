@@ -6,6 +6,7 @@ mod setup;
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use crate::rss::{RssFields, RssState};
@@ -191,7 +192,9 @@ impl Port {
         let rss_key_len = self.info().rss_key_len;
         // Some drivers write a key of their own length without a look at ours, so there is room for the longest.
         let mut key = vec![0; usize::from(u8::MAX)];
-        let mut conf = ffi::rte_eth_rss_conf { rss_key: key.as_mut_ptr(), rss_key_len, rss_hf: 0 };
+        // SAFETY: every field, of which later releases have more, is a number or a pointer, for which zeros are a value.
+        let mut conf: ffi::rte_eth_rss_conf = unsafe { MaybeUninit::zeroed().assume_init() };
+        (conf.rss_key, conf.rss_key_len) = (key.as_mut_ptr(), rss_key_len);
         // SAFETY: DPDK checks the number, and the key has room for any length that its u8 can say.
         match Errno::check(unsafe { ffi::rte_eth_dev_rss_hash_conf_get(self.number(), &raw mut conf) }) {
             Err(Errno::ENOTSUP) => return Ok(None),
