@@ -4,5 +4,7 @@
 //! `dataplane` (ports, queues, workers) under `control` (everything that may block) under `cli`.
 
 pub mod control;
+#[cfg(feature = "dpdk")]
+pub mod dataplane;
 pub mod lb;
 pub mod wire;

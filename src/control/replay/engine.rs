@@ -251,7 +251,7 @@ impl Worker {
     fn settle(&mut self, outputs: &mut Outputs, timestamp_ns: u64) -> Result<(), ReplayError> {
         let Self { shard, pending, .. } = self;
         let mut failed = None;
-        for (slot, answered) in std::mem::take(&mut shard.settled) {
+        while let Some((slot, answered)) = shard.settled.pop() {
             let mac = if answered { shard.neighbors.mac(slot) } else { None };
             let counters = &shard.counters;
             pending.release(slot, |port, mut packet| {
