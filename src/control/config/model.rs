@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::errors::Diagnostic;
-use crate::wire::ethernet::MacAddr;
 use super::net::IpNet;
 use super::words::{Idle, Mode, Protocol, Scheduler, State};
+use crate::wire::ethernet::MacAddr;
 
 /// One configuration file, checked: names are unique, every backend has a next hop, every value is in its range.
 #[derive(Clone, Debug)]

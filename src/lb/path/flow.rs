@@ -10,7 +10,7 @@ use crate::lb::clock::Tick;
 use crate::lb::connection::{Direction, Phase, State, flags, is_syn, next_tcp, next_udp};
 use crate::lb::packet::Packet;
 use crate::lb::shard::closed;
-use crate::lb::snapshot::{Backend, Local, Mode};
+use crate::lb::snapshot::{Backend, Mode};
 use crate::lb::table::{Entry, Removed, Slot};
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::parse::{FiveTuple, Kind, Parsed};
@@ -107,13 +107,7 @@ fn close<A: Family>(at: &mut At, slot: Slot) {
 
 /// A packet that no connection knows.
 #[inline(never)]
-fn miss<A: Family, P: Packet>(
-    at: &mut At,
-    packet: &mut P,
-    parsed: &Parsed,
-    key: FiveTuple<A>,
-    hash: u64,
-) -> Verdict {
+fn miss<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, key: FiveTuple<A>, hash: u64) -> Verdict {
     let vip: IpAddr = key.dst.into();
     let service = at.snapshot.find_service(vip, key.protocol, key.dport).and_then(|id| at.snapshot.service(id));
     let Some(service) = service else { return Verdict::Drop(super::not_served(at.snapshot, vip)) };
@@ -287,7 +281,11 @@ fn insert<A: Family>(
             A::table_mut(at.shard).remove(entry.pair);
         }
         let counters = &at.shard.counters;
-        if expired { counters.connections_expired.add(1) } else { counters.connections_evicted.add(1) }
+        if expired {
+            counters.connections_expired.add(1)
+        } else {
+            counters.connections_evicted.add(1)
+        }
         closed(counters, at.snapshot, entry.backend);
     }
     Ok(inserted.slot)
@@ -374,9 +372,4 @@ fn reply<A: Family, P: Packet>(
 pub(super) fn plain(parsed: &Parsed) -> Leaving<'static> {
     let ethertype = if parsed.kind == Kind::V6 { 0x86dd } else { 0x0800 };
     Leaving { l3: usize::from(parsed.l3), ethertype, outer: &[] }
-}
-
-/// Whether an address is a VIP.
-pub(super) fn is_vip(at: &At, addr: IpAddr) -> bool {
-    matches!(at.snapshot.local(addr), Some(Local::Vip { .. }))
 }
