@@ -1,0 +1,212 @@
+//! Turns the configuration, and what health checks and commands say beside it, into a snapshot for the workers.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::config::{self, Config, State};
+use super::registry::{BackendKey, Registry, RegistryFull};
+use crate::lb::connection::Timeouts;
+use crate::lb::hash::HashKey;
+use crate::lb::ids::BackendId;
+use crate::lb::snapshot::{BackendSpec, BuildError, Mode, PortSpec, ServiceSpec, Snapshot, SnapshotSpec};
+use crate::lb::steer::Rss;
+use crate::wire::ethernet::MacAddr;
+use crate::wire::protocol;
+
+/// Backends over all services; sizes the workers' counters at start.
+pub const BACKENDS_MAX: usize = 1 << 17;
+
+/// What only the running port knows.
+#[derive(Clone, Debug)]
+pub struct PortFacts {
+    /// The MAC address it uses.
+    pub mac: MacAddr,
+    /// How its NIC spreads packets over the workers; `None` if it does not.
+    pub rss: Option<Arc<Rss>>,
+}
+
+/// Why a configuration cannot be put into service.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// Too many backends.
+    #[error(transparent)]
+    Backends(#[from] RegistryFull),
+    /// The packet path's tables could not be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// A mode that the packet path does not have.
+    #[error("service {service}: mode {mode} is not supported yet (supported: nat, gre, dsr)")]
+    Mode {
+        /// Which service.
+        service: String,
+        /// Its mode.
+        mode: String,
+    },
+}
+
+/// What health checks and commands say of backends, beside the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    health: HashMap<(String, String), bool>,
+    state: HashMap<(String, String), State>,
+}
+
+impl Overrides {
+    /// Notes what the health checks say of a backend; `None` if it is not checked.
+    pub fn set_health(&mut self, service: &str, backend: &str, healthy: Option<bool>) {
+        set(&mut self.health, service, backend, healthy);
+    }
+
+    /// Notes what a command says of a backend; `None` to go by the file again.
+    pub fn set_state(&mut self, service: &str, backend: &str, state: Option<State>) {
+        set(&mut self.state, service, backend, state);
+    }
+
+    /// What the health checks say.
+    pub fn health(&self, service: &str, backend: &str) -> Option<bool> {
+        self.health.get(&(service.to_owned(), backend.to_owned())).copied()
+    }
+
+    /// What a command said.
+    pub fn state(&self, service: &str, backend: &str) -> Option<State> {
+        self.state.get(&(service.to_owned(), backend.to_owned())).copied()
+    }
+
+    /// Forgets what is not in `config` any more.
+    pub fn retain(&mut self, config: &Config) {
+        let names: HashSet<(String, String)> = config
+            .services
+            .iter()
+            .flat_map(|s| s.backends.iter().map(|b| (s.name.clone(), b.name.clone())))
+            .collect();
+        self.health.retain(|name, _| names.contains(name));
+        self.state.retain(|name, _| names.contains(name));
+    }
+
+    /// What the packet path does with a backend, all taken together: the administrator's word, and down if the checks
+    /// say so.
+    pub fn effective(&self, service: &config::Service, backend: &config::Backend) -> State {
+        let wanted = self.state(&service.name, &backend.name).unwrap_or(backend.state);
+        match self.health(&service.name, &backend.name) {
+            Some(false) => State::Down,
+            _ => wanted,
+        }
+    }
+}
+
+fn set<T>(map: &mut HashMap<(String, String), T>, service: &str, backend: &str, value: Option<T>) {
+    let name = (service.to_owned(), backend.to_owned());
+    match value {
+        Some(value) => _ = map.insert(name, value),
+        None => _ = map.remove(&name),
+    }
+}
+
+/// Makes snapshots, one after the other.
+#[derive(Debug)]
+pub struct Compiler {
+    workers: u16,
+    ports: Vec<PortFacts>,
+    hash_key: HashKey,
+    registry: Registry,
+    generation: u64,
+}
+
+impl Compiler {
+    /// `ports` are in the order of the configuration; `hash_key` is for consistent hashing.
+    pub fn new(workers: u16, ports: Vec<PortFacts>, hash_key: HashKey) -> Self {
+        Self { workers, ports, hash_key, registry: Registry::default(), generation: 0 }
+    }
+
+    /// The snapshot of `config` and `overrides`; costly parts are taken over from `previous` where they are the same.
+    ///
+    /// # Errors
+    /// See [`CompileError`]; nothing has changed then.
+    pub fn compile(
+        &mut self,
+        config: &Config,
+        overrides: &Overrides,
+        previous: Option<&Snapshot>,
+    ) -> Result<Snapshot, CompileError> {
+        let keys: Vec<BackendKey> =
+            config.services.iter().flat_map(|s| s.backends.iter().map(|b| backend_key(&s.name, b))).collect();
+        let mut registry = self.registry.clone();
+        let mut ids = registry.assign(&keys, BACKENDS_MAX)?.into_iter();
+        let services = config.services.iter().map(|s| service(s, overrides, &mut ids)).collect::<Result<_, _>>()?;
+        let spec = SnapshotSpec {
+            generation: self.generation + 1,
+            workers: self.workers,
+            hash_key: self.hash_key,
+            ports: config.ports.iter().zip(&self.ports).map(|(p, facts)| port(p, facts)).collect(),
+            services,
+        };
+        let snapshot = Snapshot::build(spec, previous)?;
+        self.registry = registry;
+        self.generation = snapshot.generation;
+        Ok(snapshot)
+    }
+
+    /// The number of a backend in the last snapshot.
+    pub fn backend_id(&self, service: &str, backend: &config::Backend) -> Option<BackendId> {
+        self.registry.get(&backend_key(service, backend))
+    }
+}
+
+fn backend_key(service: &str, backend: &config::Backend) -> BackendKey {
+    BackendKey { service: service.to_owned(), address: backend.address, port: backend.port }
+}
+
+fn port(port: &config::Port, facts: &PortFacts) -> PortSpec {
+    let gateway4 = port.gateway.map(Into::into);
+    let gateway6 = port.gateway6.map(Into::into);
+    PortSpec {
+        name: port.name.as_str().into(),
+        mac: facts.mac,
+        addresses: port.addresses.iter().map(|a| (a.address(), a.prefix_len())).collect(),
+        gateways: gateway4.into_iter().chain(gateway6).collect(),
+        mtu: port.mtu,
+        vlan: port.vlan,
+        neighbors: port.neighbors.iter().map(|(&address, &mac)| (address, mac)).collect(),
+        rss: facts.rss.clone(),
+    }
+}
+
+fn service(
+    service: &config::Service,
+    overrides: &Overrides,
+    ids: &mut impl Iterator<Item = BackendId>,
+) -> Result<ServiceSpec, CompileError> {
+    let mode = match service.mode {
+        config::Mode::Nat => Mode::Nat,
+        config::Mode::Gre => Mode::Gre,
+        config::Mode::Dsr => Mode::Dsr,
+        other => return Err(CompileError::Mode { service: service.name.clone(), mode: other.to_string() }),
+    };
+    let backends = service.backends.iter().zip(ids).map(|(b, id)| {
+        let state = overrides.effective(service, b);
+        BackendSpec {
+            id,
+            name: b.name.as_str().into(),
+            address: b.address,
+            port: if mode.is_nat() { b.port } else { None },
+            weight: b.weight.into(),
+            serves: state != State::Down,
+            admits: state == State::Up,
+        }
+    });
+    let t = service.timeouts;
+    Ok(ServiceSpec {
+        name: service.name.as_str().into(),
+        vip: service.vip,
+        port: service.port,
+        protocol: match service.protocol {
+            config::Protocol::Tcp => protocol::TCP,
+            config::Protocol::Udp => protocol::UDP,
+        },
+        mode,
+        tunnel_source: service.tunnel_source,
+        maglev_size: service.maglev_size,
+        timeouts: Timeouts::new([t.tcp_syn_s, t.tcp_established_s, t.tcp_fin_s, t.udp_oneway_s, t.udp_s]),
+        backends: backends.collect(),
+    })
+}

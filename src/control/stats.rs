@@ -1,0 +1,245 @@
+//! The figures that `--stats` writes and the API serves: sums over all workers.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::lb::handle::WorkerHandle;
+use crate::lb::snapshot::{Backend, Snapshot};
+use crate::lb::verdict::DropReason;
+
+/// Everything, at one moment. Bytes count from the Ethernet header; `rx_packets` is the sum of `tx_packets`,
+/// `replies`, `punts`, `drops` and `held`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Since start; in a replay, from the first packet to the last.
+    pub seconds: f64,
+    /// Packets taken from ports.
+    pub rx_packets: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Packets forwarded.
+    pub tx_packets: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Packets answered by the balancer itself.
+    pub replies: u64,
+    /// Packets handed to the host's network stack.
+    pub punts: u64,
+    /// Packets that wait for their next hop's MAC address now.
+    pub held: u64,
+    /// Packets passed from one worker to another on their way.
+    pub handoffs: u64,
+    /// Frames sent unasked: ARP requests, solicitations, announcements. Not part of `tx_packets`.
+    pub originated: u64,
+    /// Packets that tunnel modes forwarded by the hash, without a connection.
+    pub stateless: u64,
+    /// Connections taken over in their middle, in tunnel modes.
+    pub adopted: u64,
+    /// Packets dropped, by reason; reasons that never occurred are left out.
+    pub drops: BTreeMap<String, u64>,
+    /// Connection table.
+    pub connections: Connections,
+    /// One entry a worker.
+    pub workers: Vec<Worker>,
+    /// One entry a service, in the order of the configuration.
+    pub services: Vec<Service>,
+    /// Time in the balancer, from the receive burst to the transmit burst, sampled.
+    pub latency_ns: Quantiles,
+}
+
+/// The connection table's figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// Open now.
+    pub active: u64,
+    /// Ever opened.
+    pub created: u64,
+    /// Ended by their timeout.
+    pub expired: u64,
+    /// Half-open ones that gave their place to newer ones.
+    pub evicted: u64,
+    /// Most that may be open.
+    pub capacity: u64,
+    /// Memory of the tables.
+    pub bytes: u64,
+}
+
+/// One worker's figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worker {
+    /// Its number.
+    pub id: u16,
+    /// The CPU it is pinned to.
+    pub cpu: Option<u32>,
+    /// Packets taken from ports.
+    pub rx_packets: u64,
+    /// Packets forwarded.
+    pub tx_packets: u64,
+    /// Packets answered.
+    pub replies: u64,
+    /// Packets dropped.
+    pub drops: u64,
+    /// Packets passed to other workers.
+    pub handoffs: u64,
+    /// Connections open now.
+    pub connections: u64,
+    /// Turns of the poll loop, and those that found packets.
+    pub turns: u64,
+    /// Turns that found packets.
+    pub busy_turns: u64,
+    /// TSC cycles spent in them.
+    pub busy_cycles: u64,
+}
+
+/// One service's figures.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// As configured.
+    pub name: String,
+    /// In the order of the configuration.
+    pub backends: Vec<BackendStats>,
+}
+
+/// One backend's figures, both directions where both pass here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendStats {
+    /// As configured.
+    pub name: String,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, as received.
+    pub bytes: u64,
+    /// Connections open now.
+    pub connections: u64,
+    /// Connections ever opened.
+    pub connections_total: u64,
+}
+
+/// Quantiles of a distribution; all 0 when nothing was measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quantiles {
+    /// Half are below.
+    pub p50: u64,
+    /// 99 % are below.
+    pub p99: u64,
+    /// 99.9 % are below.
+    pub p999: u64,
+    /// The largest.
+    pub max: u64,
+    /// How many were measured.
+    pub count: u64,
+}
+
+impl Stats {
+    /// Adds up all workers' counters.
+    pub fn collect(seconds: f64, snapshot: &Snapshot, workers: &[WorkerHandle]) -> Self {
+        let sum = |of: fn(&WorkerHandle) -> u64| workers.iter().map(of).sum::<u64>();
+        let drops = DropReason::ALL.iter().filter_map(|&reason| {
+            let count: u64 = workers.iter().map(|w| w.counters.drops(reason)).sum();
+            (count > 0).then(|| (reason.label().to_owned(), count))
+        });
+        Self {
+            seconds,
+            rx_packets: sum(|w| w.counters.rx_packets.get()),
+            rx_bytes: sum(|w| w.counters.rx_bytes.get()),
+            tx_packets: sum(|w| w.counters.tx_packets.get()),
+            tx_bytes: sum(|w| w.counters.tx_bytes.get()),
+            replies: sum(|w| w.counters.replies.get()),
+            punts: sum(|w| w.counters.punts.get()),
+            held: sum(|w| w.counters.held.get()),
+            handoffs: sum(|w| w.counters.handoffs.get()),
+            originated: sum(|w| w.counters.originated.get()),
+            stateless: sum(|w| w.counters.stateless.get()),
+            adopted: sum(|w| w.counters.adopted.get()),
+            drops: drops.collect(),
+            connections: Connections {
+                active: sum(|w| w.counters.connections_active.get()),
+                created: sum(|w| w.counters.connections_created.get()),
+                expired: sum(|w| w.counters.connections_expired.get()),
+                evicted: sum(|w| w.counters.connections_evicted.get()),
+                capacity: sum(|w| w.connections_max),
+                bytes: sum(|w| w.table_bytes),
+            },
+            workers: workers.iter().map(worker).collect(),
+            services: snapshot.services().iter().map(|s| service(snapshot, s, workers)).collect(),
+            latency_ns: Quantiles::of(workers),
+        }
+    }
+
+    /// Packets dropped for any reason.
+    pub fn drops_total(&self) -> u64 {
+        self.drops.values().sum()
+    }
+
+    /// True if every packet that came in has its one verdict.
+    pub fn balances(&self) -> bool {
+        self.rx_packets == self.tx_packets + self.replies + self.punts + self.held + self.drops_total()
+    }
+
+    /// Writes the figures as JSON.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        std::fs::write(path, text)
+    }
+}
+
+impl Quantiles {
+    /// Of the time in the balancer, over all workers.
+    pub fn of(workers: &[WorkerHandle]) -> Self {
+        let Ok(mut histogram) = Histogram::<u64>::new(3) else { return Self::default() };
+        for (ns, count) in workers.iter().flat_map(|w| w.latency.counts()) {
+            histogram.saturating_record_n(ns, count);
+        }
+        if histogram.is_empty() {
+            return Self::default();
+        }
+        Self {
+            p50: histogram.value_at_quantile(0.50),
+            p99: histogram.value_at_quantile(0.99),
+            p999: histogram.value_at_quantile(0.999),
+            max: histogram.max(),
+            count: histogram.len(),
+        }
+    }
+}
+
+fn worker(w: &WorkerHandle) -> Worker {
+    let c = &w.counters;
+    Worker {
+        id: w.id.0,
+        cpu: w.cpu,
+        rx_packets: c.rx_packets.get(),
+        tx_packets: c.tx_packets.get(),
+        replies: c.replies.get(),
+        drops: c.drops_total(),
+        handoffs: c.handoffs.get(),
+        connections: c.connections_active.get(),
+        turns: c.turns.get(),
+        busy_turns: c.busy_turns.get(),
+        busy_cycles: c.busy_cycles.get(),
+    }
+}
+
+fn service(snapshot: &Snapshot, service: &crate::lb::snapshot::Service, workers: &[WorkerHandle]) -> Service {
+    let backends = service.backends.iter().filter_map(|&id| snapshot.backend(id));
+    Service { name: service.name.to_string(), backends: backends.map(|b| backend(b, workers)).collect() }
+}
+
+fn backend(backend: &Backend, workers: &[WorkerHandle]) -> BackendStats {
+    let mut stats = BackendStats { name: backend.name.to_string(), ..Default::default() };
+    for counters in workers.iter().filter_map(|w| w.counters.backend(backend.id)) {
+        stats.packets += counters.packets.get();
+        stats.bytes += counters.bytes.get();
+        stats.connections += counters.connections.get();
+        stats.connections_total += counters.connections_total.get();
+    }
+    stats
+}
