@@ -1,6 +1,13 @@
 //! Everything that may block: configuration, health, stats, the API.
 
+pub mod api;
 pub mod compile;
 pub mod config;
+pub mod health;
+pub mod manager;
 pub mod registry;
+pub mod serve;
 pub mod stats;
+pub mod status;
+pub mod text;
+mod views;
