@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
@@ -89,13 +89,16 @@ impl Shared {
 pub fn serve(manager: Manager, options: ServeOptions) -> Result<Ended, ServeError> {
     // Reading files and asking workers may block; a few threads do that.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
-    let ended = runtime.block_on(run(manager, options));
+    let ended = runtime.block_on(run(manager, options, std::future::pending()));
     // A question that nobody answers must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(100));
-    ended
+    let ended = ended?;
+    exit_on_next_signal()?;
+    Ok(ended)
 }
 
-async fn run(manager: Manager, options: ServeOptions) -> Result<Ended, ServeError> {
+/// The loop; also ends, as if the time were up, when `stop` does.
+async fn run(manager: Manager, options: ServeOptions, stop: impl Future<Output = ()>) -> Result<Ended, ServeError> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -111,6 +114,7 @@ async fn run(manager: Manager, options: ServeOptions) -> Result<Ended, ServeErro
     let mut supervisor = Supervisor::default();
     sync(&mut supervisor, &shared);
     let end = options.for_seconds.map(|seconds| Instant::now() + duration(seconds));
+    let mut stop = std::pin::pin!(stop);
     let mut every_second = tokio::time::interval(Duration::from_secs(1));
     // After a pause of the whole process the workers get their time before they are judged again.
     every_second.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -120,6 +124,7 @@ async fn run(manager: Manager, options: ServeOptions) -> Result<Ended, ServeErro
             _ = terminate.recv() => break Ended::Signal("SIGTERM"),
             _ = interrupt.recv() => break Ended::Signal("SIGINT"),
             () = at(end) => break Ended::TimeUp,
+            () = &mut stop => break Ended::TimeUp,
             // Before the results, which may be of backends that the reload has moved.
             () = shared.reloaded.notified() => sync(&mut supervisor, &shared),
             _ = hangup.recv() => {
@@ -138,7 +143,6 @@ async fn run(manager: Manager, options: ServeOptions) -> Result<Ended, ServeErro
     server.abort();
     // Waits until the socket's file is gone.
     _ = server.await;
-    exit_on_next(terminate, interrupt)?;
     Ok(ended)
 }
 
@@ -161,10 +165,9 @@ fn duration(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(YEAR).min(YEAR)
 }
 
-/// From now on, until the process has drained, SIGTERM or SIGINT ends it at once.
-fn exit_on_next(terminate: Signal, interrupt: Signal) -> Result<(), ServeError> {
-    // Those that came with the first one are still in these; new ones are listened to by a thread of its own.
-    drop((terminate, interrupt));
+/// From now on, until the process has drained, SIGTERM or SIGINT ends it at once: their handlers stay when the loop's
+/// runtime is gone, and without a listener they would be ignored.
+fn exit_on_next_signal() -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut terminate, mut interrupt) = {
         let _inside = runtime.enter();
