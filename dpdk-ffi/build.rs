@@ -60,7 +60,6 @@ fn main() -> ExitCode {
     match build() {
         Ok(()) => ExitCode::SUCCESS,
         Err(missing) => {
-            eprintln!("{missing}");
             println!("cargo::error={missing}");
             ExitCode::FAILURE
         }
@@ -80,6 +79,8 @@ fn build() -> Result<(), Missing> {
         let (major, minor) = require::NEWEST;
         println!("cargo::warning=DPDK {} is newer than {major}.{minor}, the newest that was tried", dpdk.version);
     }
+    // Constants and offsets must follow an upgrade of DPDK.
+    println!("cargo::rerun-if-changed={}", dpdk.pc_file.display());
     compile_shim(&dpdk)?;
     write_bindings(&dpdk)?;
     for dir in &dpdk.link_dirs {
@@ -100,7 +101,8 @@ fn compile_shim(dpdk: &Dpdk) -> Result<(), Missing> {
     for flag in &dpdk.cflags {
         shim.flag(flag);
     }
-    match shim.try_get_compiler() {
+    // Asked without warnings, as the sentence about a missing compiler says it all.
+    match shim.clone().cargo_warnings(false).try_get_compiler() {
         Ok(compiler) => require::check_compiler(compiler.path().as_os_str())?,
         Err(_) => return Err(Missing::Compiler(String::from("cc"))),
     }

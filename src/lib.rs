@@ -5,5 +5,7 @@
 
 pub mod cli;
 pub mod control;
+#[cfg(feature = "dpdk")]
+pub mod dataplane;
 pub mod lb;
 pub mod wire;

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Oldest DPDK whose API the wrappers are written for.
@@ -17,6 +18,8 @@ const LIBRARIES: [&str; 7] = ["rte_ethdev", "rte_net", "rte_mbuf", "rte_mempool"
 pub struct Dpdk {
     /// The version as written in libdpdk.pc, such as `22.11.11`.
     pub version: String,
+    /// Where pkg-config has it from.
+    pub pc_file: PathBuf,
     /// Compiler flags, all of them: `-include` and `-march` matter to struct layouts.
     pub cflags: Vec<String>,
     /// Directories to search for libraries.
@@ -66,13 +69,14 @@ pub fn find_dpdk(pkg_config: &OsStr) -> Result<Dpdk, Missing> {
     if version_of(&version)? < OLDEST {
         return Err(Missing::TooOld(version));
     }
+    let pc_file = Path::new(ask(pkg_config, "--variable=pcfiledir")?.trim()).join("libdpdk.pc");
     let words = |text: String| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let cflags = words(ask(pkg_config, "--cflags")?);
     let libs = words(ask(pkg_config, "--libs")?);
     let strip = |prefix: &str| libs.iter().filter_map(|word| word.strip_prefix(prefix)).collect::<Vec<_>>();
     let link_dirs = strip("-L").into_iter().map(str::to_owned).collect();
     let libraries = strip("-l").into_iter().filter(|name| LIBRARIES.contains(name)).map(str::to_owned).collect();
-    Ok(Dpdk { version, cflags, link_dirs, libraries })
+    Ok(Dpdk { version, pc_file, cflags, link_dirs, libraries })
 }
 
 /// Year and month of a version such as `22.11.11` or `24.11.0-rc1`.

@@ -111,7 +111,10 @@ impl<const N: usize> MbufBurst<N> {
     /// `fill` must have written that many owned mbufs from the first free slot on.
     #[inline]
     pub(crate) unsafe fn fill(&mut self, fill: impl FnOnce(*mut *mut ffi::rte_mbuf, u16) -> u16) -> usize {
-        // SAFETY: len <= N, so the pointer is within the array or one behind it.
+        if self.is_full() {
+            return 0;
+        }
+        // SAFETY: len < N, so the pointer is within the array.
         let free = unsafe { self.slots.as_mut_ptr().add(self.len) };
         let added = usize::from(fill(free.cast(), self.room() as u16));
         debug_assert!(added <= self.room());

@@ -17,7 +17,7 @@ fn fake_pkg_config(name: &str, version: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
     let script = format!(
         "#!/bin/sh\ncase $1 in --modversion) echo {version};; --cflags) echo '-include rte_config.h -march=corei7';;\n\
-         --libs) echo '-L/opt/dpdk -Wl,--as-needed -lrte_node -lrte_ethdev -lrte_eal -lbsd';; esac\n"
+         --variable=pcfiledir) echo /opt/pc;; --libs) echo '-L/opt/dpdk -Wl,--as-needed -lrte_node -lrte_ethdev -lrte_eal -lbsd';; esac\n"
     );
     fs::write(&path, script).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -59,6 +59,7 @@ fn all_flags_and_only_the_libraries_that_are_called() {
     let dpdk = find_dpdk(fake_pkg_config("new", "24.11.0-rc1").as_os_str()).unwrap();
     assert_eq!(dpdk.version, "24.11.0-rc1");
     assert_eq!(dpdk.cflags, ["-include", "rte_config.h", "-march=corei7"]);
+    assert_eq!(dpdk.pc_file.to_str(), Some("/opt/pc/libdpdk.pc"));
     assert_eq!(dpdk.link_dirs, ["/opt/dpdk"]);
     assert_eq!(dpdk.libraries, ["rte_ethdev", "rte_eal"]);
 }

@@ -24,6 +24,7 @@ fn eal_starts_once_runs_workers_and_cleans_up() {
     a_panic_stays_on_this_side(&eal);
     only_workers_are_launched_on(&eal);
     a_pool_outlives_its_mbufs(&eal);
+    too_little_memory_is_an_error(&eal);
     drop(eal);
     assert!(matches!(Eal::init(&common::eal_args()), Err(EalError::AlreadyStarted)), "not even after cleanup");
 }
@@ -99,4 +100,11 @@ fn a_pool_outlives_its_mbufs(eal: &Eal) {
     drop(burst);
     let pool = make().unwrap();
     assert_eq!((pool.available(), pool.in_use(), pool.capacity()), (127, 0, 127));
+}
+
+fn too_little_memory_is_an_error(eal: &Eal) {
+    let error = Mempool::new(eal, "memory", 1 << 20, 0, DATA_ROOM_DEFAULT, None).unwrap_err().to_string();
+    assert!(error.contains("1048576 mbufs") && error.ends_with("Cannot allocate memory (errno 12)"), "{error}");
+    // What was taken on the way is given back.
+    Mempool::new(eal, "memory", 8191, 0, DATA_ROOM_DEFAULT, None).unwrap();
 }

@@ -77,6 +77,17 @@ fn a_full_queue_leaves_the_rest_in_order() {
 }
 
 #[test]
+fn mbufs_in_a_driver_come_back_when_its_port_goes() {
+    let pool = pool("flight");
+    let mut started = start("net_ring_c", &pool);
+    let mut burst = numbered_burst::<40>(&pool, 0);
+    assert_eq!(started.tx_queues[0].burst(&mut burst), 40);
+    assert_eq!(pool.in_use(), 40);
+    drop(started);
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
 fn changed_frames_leave_as_they_were_made() {
     let pool = pool("pcap");
     let frames: Vec<Vec<u8>> = (0..40_u8).map(|number| vec![number; 60 + usize::from(number)]).collect();
@@ -142,6 +153,25 @@ fn frames_of_several_segments_are_cut_read_and_freed_whole() {
         assert_eq!(mbuf.linearize(), mbuf.frame_len() <= 2048 || mbuf.segment_count() == 1);
     }
     drop(burst);
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
+fn an_endless_source_holds_mbufs_until_its_port_goes() {
+    let pool = pool("endless");
+    let frames: Vec<Vec<u8>> = (0..5_u8).map(|number| vec![number; 60]).collect();
+    let input = pcap_file("endless", &frames);
+    let mut started = start(&format!("net_pcap_h,rx_pcap={},infinite_rx=1", input.display()), &pool);
+    let idle = pool.in_use();
+    let mut burst = MbufBurst::<32>::new();
+    for turn in 0..50 {
+        assert_eq!(started.rx_queues[0].burst(&mut burst), 32);
+        let firsts: Vec<u8> = burst.as_slice().iter().map(|mbuf| mbuf.data()[0]).collect();
+        assert_eq!(firsts, (turn * 32..).map(|number: u32| (number % 5) as u8).take(32).collect::<Vec<_>>());
+        assert_eq!(started.tx_queues[0].burst(&mut burst), 32, "without tx_pcap the driver drops what it is given");
+        assert_eq!(pool.in_use(), idle);
+    }
+    drop(started);
     assert_eq!(pool.in_use(), 0);
 }
 

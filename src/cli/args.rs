@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
-const VERSION: &str = concat!(env!("TIDEGATE_VERSION"), " (git ", env!("GIT_REVISION"), ", DPDK ", env!("DPDK_VERSION"), ")");
+const VERSION: &str =
+    concat!(env!("TIDEGATE_VERSION"), " (git ", env!("GIT_REVISION"), ", DPDK ", env!("DPDK_VERSION"), ")");
 
 const AFTER_HELP: &str = "\
 Every option can also be set by the environment variable named beside it; the command line wins over the environment, \

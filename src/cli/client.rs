@@ -118,7 +118,8 @@ fn nobody(tried: &[(PathBuf, io::Error)]) -> Failure {
         ErrorKind::PermissionDenied if error.raw_os_error().is_some() => "permission denied".to_owned(),
         _ => error.to_string(),
     };
-    let places: Vec<String> = tried.iter().map(|(path, error)| format!("{} ({})", path.display(), why(error))).collect();
+    let places: Vec<String> =
+        tried.iter().map(|(path, error)| format!("{} ({})", path.display(), why(error))).collect();
     let denied = tried.iter().any(|(_, error)| error.kind() == ErrorKind::PermissionDenied);
     let advice = if denied {
         "ask as root or as a member of the socket's group, or name another socket with --socket"

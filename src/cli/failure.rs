@@ -7,6 +7,8 @@ use crate::control::config::Errors;
 
 /// Exit status of a command that failed while running.
 const RUNNING: u8 = 1;
+/// Exit status of a command that was called wrongly.
+const USAGE: u8 = 2;
 /// Exit status for a bad configuration: EX_CONFIG of sysexits.h.
 const CONFIGURATION: u8 = 78;
 /// What a shell shows for a process that SIGPIPE has ended: 128 + 13.
@@ -23,6 +25,11 @@ impl Failure {
     /// Something that had begun did not succeed.
     pub fn running(message: impl Into<String>) -> Self {
         Self { status: RUNNING, message: message.into() }
+    }
+
+    /// The arguments do not fit what they are for.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { status: USAGE, message: message.into() }
     }
 
     /// The configuration is not usable.

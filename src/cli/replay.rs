@@ -3,8 +3,7 @@
 use super::args::Replay;
 use super::failure::Failure;
 use super::output;
-use crate::control::config::Config;
-use crate::control::replay::ReplayOptions;
+use crate::control::replay::{self, ReplayError, ReplayOptions};
 
 /// Puts captures through the packet path and prints what came of it.
 ///
@@ -12,9 +11,15 @@ use crate::control::replay::ReplayOptions;
 /// Why it could not.
 pub fn replay(args: Replay) -> Result<(), Failure> {
     let Replay { config, inputs, outputs, stats, events } = args;
-    Config::load(&config)?;
     let options = ReplayOptions { config, inputs, outputs, stats, events };
-    let summary =
-        crate::control::replay::replay(options).map_err(|error| Failure::running(format!("error: {error}")))?;
+    let summary = replay::replay(&options).map_err(failure)?;
     output::print(&format!("{summary}\n"))
+}
+
+fn failure(error: ReplayError) -> Failure {
+    match error {
+        ReplayError::Usage(message) => Failure::usage(format!("error: {message}")),
+        error if error.is_config() => Failure::configuration(error.to_string()),
+        error => Failure::running(format!("error: {error}")),
+    }
 }

@@ -72,8 +72,7 @@ fn services(answer: &Services) -> String {
 }
 
 fn backends(answer: &Backends) -> String {
-    let headings =
-        ["BACKEND", "ADDRESS", "STATE", "SINCE", ">WEIGHT", ">CONNECTIONS", ">PACKETS", ">BYTES", "REASON"];
+    let headings = ["BACKEND", "ADDRESS", "STATE", "SINCE", ">WEIGHT", ">CONNECTIONS", ">PACKETS", ">BYTES", "REASON"];
     let mut table = Table::new(&headings);
     for backend in &answer.backends {
         let name = format!("{}/{}", backend.service, backend.name);
@@ -121,8 +120,22 @@ fn connections(answer: &Connections) -> String {
 
 fn ports(answer: &Ports) -> String {
     let headings = [
-        "PORT", "DRIVER", "MAC", "LINK", ">MTU", ">QUEUES", "RSS", ">RX PACKETS", ">RX BYTES", ">MISSED", ">RX ERRORS",
-        ">TX PACKETS", ">TX BYTES", ">TX ERRORS", ">MBUFS", "DEVICE",
+        "PORT",
+        "DRIVER",
+        "MAC",
+        "LINK",
+        ">MTU",
+        ">QUEUES",
+        "RSS",
+        ">RX PACKETS",
+        ">RX BYTES",
+        ">MISSED",
+        ">RX ERRORS",
+        ">TX PACKETS",
+        ">TX BYTES",
+        ">TX ERRORS",
+        ">MBUFS",
+        "DEVICE",
     ];
     let mut table = Table::new(&headings);
     for port in &answer.ports {
@@ -155,8 +168,20 @@ fn ports(answer: &Ports) -> String {
 
 fn workers(answer: &Workers) -> String {
     let headings = [
-        ">WORKER", ">CPU", ">PACKETS/S", ">PACKETS/BURST", ">CYCLES/PACKET", ">BUSY", ">CONNECTIONS", ">OF", ">RECEIVED",
-        ">FORWARDED", ">REPLIES", ">DROPPED", ">HANDED OVER", "STATE",
+        ">WORKER",
+        ">CPU",
+        ">PACKETS/S",
+        ">PACKETS/BURST",
+        ">CYCLES/PACKET",
+        ">BUSY",
+        ">CONNECTIONS",
+        ">OF",
+        ">RECEIVED",
+        ">FORWARDED",
+        ">REPLIES",
+        ">DROPPED",
+        ">HANDED OVER",
+        "STATE",
     ];
     let mut table = Table::new(&headings);
     for worker in &answer.workers {

@@ -7,7 +7,8 @@ use super::config::{self, Config, State};
 use super::registry::{BackendKey, Registry, RegistryFull};
 use crate::lb::connection::Timeouts;
 use crate::lb::hash::HashKey;
-use crate::lb::ids::BackendId;
+use crate::lb::ids::{BackendId, WorkerId};
+use crate::lb::shard::ShardConfig;
 use crate::lb::snapshot::{BackendSpec, BuildError, Mode, PortSpec, ServiceSpec, Snapshot, SnapshotSpec};
 use crate::lb::steer::Rss;
 use crate::wire::ethernet::MacAddr;
@@ -74,11 +75,8 @@ impl Overrides {
 
     /// Forgets what is not in `config` any more.
     pub fn retain(&mut self, config: &Config) {
-        let names: HashSet<(String, String)> = config
-            .services
-            .iter()
-            .flat_map(|s| s.backends.iter().map(|b| (s.name.clone(), b.name.clone())))
-            .collect();
+        let names: HashSet<(String, String)> =
+            config.services.iter().flat_map(|s| s.backends.iter().map(|b| (s.name.clone(), b.name.clone()))).collect();
         self.health.retain(|name, _| names.contains(name));
         self.state.retain(|name, _| names.contains(name));
     }
@@ -151,6 +149,24 @@ impl Compiler {
         self.registry.get(&backend_key(service, backend))
     }
 }
+
+/// The sizes of one worker's shard: connections are shared out evenly.
+pub fn shard_config(config: &Config, worker: WorkerId, boot_key: HashKey) -> ShardConfig {
+    let has = |v4: bool| config.services.iter().any(|s| s.vip.is_ipv4() == v4);
+    ShardConfig {
+        worker,
+        connections_max: (config.dataplane.connections as usize).div_ceil(config.dataplane.workers.count()),
+        v4: has(true),
+        v6: has(false),
+        nat: config.services.iter().any(|s| s.mode.is_nat()),
+        backends_max: BACKENDS_MAX,
+        neighbors_max: NEIGHBORS_MAX,
+        boot_key,
+    }
+}
+
+/// Next hops that each worker can know.
+const NEIGHBORS_MAX: usize = 4096;
 
 fn backend_key(service: &str, backend: &config::Backend) -> BackendKey {
     BackendKey { service: service.to_owned(), address: backend.address, port: backend.port }

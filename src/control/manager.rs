@@ -178,11 +178,7 @@ impl Manager {
     ///
     /// # Errors
     /// Why nothing has changed.
-    pub fn take_over(
-        &mut self,
-        path: &Path,
-        loaded: Result<Config, ReloadError>,
-    ) -> Result<ReloadReport, ReloadError> {
+    pub fn take_over(&mut self, path: &Path, loaded: Result<Config, ReloadError>) -> Result<ReloadReport, ReloadError> {
         match loaded.and_then(|config| self.apply(path, config)) {
             Ok(report) => {
                 info!("reload of {}: {} (generation {})", report.path, report.summary, report.generation);

@@ -6,6 +6,7 @@ pub mod config;
 pub mod health;
 pub mod manager;
 pub mod registry;
+pub mod replay;
 pub mod serve;
 pub mod stats;
 pub mod status;

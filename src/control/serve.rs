@@ -54,11 +54,7 @@ pub struct Shared {
 impl Shared {
     /// Wraps `manager` for the API.
     pub fn new(manager: Manager) -> Arc<Self> {
-        Arc::new(Self {
-            manager: Mutex::new(manager),
-            reloads: tokio::sync::Mutex::new(()),
-            reloaded: Notify::new(),
-        })
+        Arc::new(Self { manager: Mutex::new(manager), reloads: tokio::sync::Mutex::new(()), reloaded: Notify::new() })
     }
 
     /// The manager; never to be held over an await.

@@ -142,7 +142,11 @@ pub fn next_tcp(phase: Phase, direction: Direction, tcp_flags: u8) -> Phase {
     match phase {
         // Only the client's ACK shows that its address is real, so only that ends the half-open state.
         Phase::TcpSyn if direction == Direction::Request && tcp_flags & (flags::SYN | flags::ACK) == flags::ACK => {
-            if tcp_flags & flags::FIN != 0 { Phase::TcpFin } else { Phase::TcpEstablished }
+            if tcp_flags & flags::FIN != 0 {
+                Phase::TcpFin
+            } else {
+                Phase::TcpEstablished
+            }
         }
         Phase::TcpEstablished if tcp_flags & flags::FIN != 0 => Phase::TcpFin,
         other => other,

@@ -359,6 +359,14 @@ mod tests {
     }
 
     #[test]
+    fn small_tables_are_filled() {
+        for size in [2, 3, 5, 7, 11] {
+            assert_eq!(owners(key(1), &even(1), size), vec![0; size as usize]);
+            assert_eq!(shares(&owners(key(1), &even(size), size), size as usize), vec![1; size as usize]);
+        }
+    }
+
+    #[test]
     fn keys_give_unrelated_tables() {
         let (a, b) = (owners(key(1), &even(10), M), owners(key(2), &even(10), M));
         let equal = a.iter().zip(&b).filter(|(a, b)| a == b).count();

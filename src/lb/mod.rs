@@ -12,6 +12,7 @@ pub mod maglev;
 pub mod neighbor;
 pub mod packet;
 pub mod path;
+pub mod pending;
 pub mod prefetch;
 pub mod publish;
 pub mod shard;

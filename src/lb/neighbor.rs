@@ -129,6 +129,11 @@ impl Neighbors {
         self.all.get(usize::from(slot.index)).is_some_and(|n| n.generation == slot.generation)
     }
 
+    /// The port behind which the slot's next hop is.
+    pub fn port(&self, slot: NeighborSlot) -> Option<PortId> {
+        self.all.get(usize::from(slot.index)).filter(|n| n.generation == slot.generation).map(|n| n.port)
+    }
+
     /// The slot of a next hop, if there is one.
     pub fn find(&self, port: PortId, addr: IpAddr) -> Option<NeighborSlot> {
         let &index = self.index.get(&(port, addr))?;

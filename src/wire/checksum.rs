@@ -71,6 +71,14 @@ pub fn is_valid(sum: u32) -> bool {
     finish(sum) == 0
 }
 
+/// Whether the checksum of an IPv4 header without options is right.
+#[inline(always)]
+pub fn is_header_valid(header: &[u8; 20]) -> bool {
+    // All ones is the same in either byte order, so the sum needs no swap.
+    let (words, _) = header.as_chunks::<4>();
+    fold(words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum()) == 0xFFFF
+}
+
 /// The partial sum of the IPv4 pseudo-header; `len` is that of the upper-layer packet in bytes (RFC 9293 section 3.1).
 #[inline]
 pub fn pseudo_v4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, len: u16) -> u32 {

@@ -152,8 +152,8 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Icmpv6Packet<T> {
         self.update_checksum(delta);
     }
 
-    /// Turns an echo request into its reply, payload kept. The checksum stays as right as it was where the reply has the addresses of
-    /// the request the other way round.
+    /// Turns an echo request into its reply, payload kept. The checksum stays as right as it was where the reply has the
+    /// addresses of the request the other way round.
     #[inline]
     pub fn turn_into_reply(&mut self) {
         let delta = Delta::default().replace_u16(u16::from(self.kind()) << 8, u16::from(kind::ECHO_REPLY) << 8);
@@ -199,8 +199,8 @@ pub enum Icmpv6Error {
     },
 }
 
-/// Writes an error from `src` to `dst` that quotes `packet`, from its IP header on and cut to [`QUOTE_MAX`] bytes, and returns its
-/// length.
+/// Writes an error from `src` to `dst` that quotes `packet`, from its IP header on and cut to [`QUOTE_MAX`] bytes, and
+/// returns its length.
 pub fn emit_error(buf: &mut [u8], src: Ipv6Addr, dst: Ipv6Addr, error: Icmpv6Error, packet: &[u8]) -> Option<usize> {
     let (kind, code, mtu) = match error {
         Icmpv6Error::PacketTooBig { mtu } => (kind::PACKET_TOO_BIG, 0, mtu),

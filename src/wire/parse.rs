@@ -3,6 +3,8 @@
 mod extension;
 mod general;
 mod quote;
+#[cfg(test)]
+mod tests;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -190,7 +192,7 @@ pub fn parse(frame: &[u8], frame_len: usize) -> Result<Parsed, ParseError> {
     // What most packets are takes the short way; the general one also names what is wrong with a packet.
     match parse_plain(frame, frame_len) {
         Some(parsed) => Ok(parsed),
-        None => general::parse(frame, frame_len),
+        None => parse_uncommon(frame, frame_len),
     }
 }
 
@@ -253,14 +255,36 @@ fn parse_plain(frame: &[u8], frame_len: usize) -> Option<Parsed> {
     }
 }
 
+/// Everything else, out of line so that the result of the short way stays in registers.
+#[inline(never)]
+fn parse_uncommon(frame: &[u8], frame_len: usize) -> Result<Parsed, ParseError> {
+    match plain_tagged(frame, frame_len) {
+        Some(parsed) => Ok(parsed),
+        None => general::parse(frame, frame_len),
+    }
+}
+
+/// [`parse_plain`] behind one tag.
+#[inline(always)]
+fn plain_tagged(frame: &[u8], frame_len: usize) -> Option<Parsed> {
+    let (ethernet, packet) = frame.split_first_chunk::<18>()?;
+    let available = frame_len.saturating_sub(18);
+    let parsed = match [ethernet[12], ethernet[13], ethernet[16], ethernet[17]] {
+        [0x81, 0x00, 0x08, 0x00] => plain_v4(packet, available)?,
+        [0x81, 0x00, 0x86, 0xDD] => plain_v6(packet, available)?,
+        _ => return None,
+    };
+    let vlan = u16::from_be_bytes([ethernet[14], ethernet[15]]) & 0x0FFF;
+    Some(Parsed { vlan, tags: 1, vids: u8::from(vlan != 0), l3: parsed.l3 + 4, l4: parsed.l4 + 4, ..parsed })
+}
+
 #[inline(always)]
 fn plain_v4(packet: &[u8], available: usize) -> Option<Parsed> {
     let (header, data) = packet.split_first_chunk::<20>()?;
     let ip_len = u16::from_be_bytes([header[2], header[3]]);
     let flags = u16::from_be_bytes([header[6], header[7]]);
     let fragmented = flags & 0x3FFF != 0;
-    if header[0] != 0x45 || fragmented || usize::from(ip_len) > available || !checksum::is_valid(checksum::sum(header))
-    {
+    if header[0] != 0x45 || fragmented || usize::from(ip_len) > available || !checksum::is_header_valid(header) {
         return None;
     }
     let l4 = plain_l4::<false>(header[9], data, usize::from(ip_len).saturating_sub(20))?;
@@ -336,7 +360,7 @@ impl L4 {
     }
 }
 
-/// The fields that are alike in all untagged packets without fragmentation, and stand-ins for the others.
+/// The fields that are alike in all untagged, whole packets, and stand-ins for the others.
 const PLAIN: Parsed = Parsed {
     fragment_id: 0,
     vlan: 0,

@@ -32,7 +32,7 @@ pub enum PcapError {
     #[error("pcap version {0}.{1}: 2.4 is needed")]
     Version(u16, u16),
     /// The frames are not Ethernet.
-    #[error("capture of link type {0} ({name}): ethernet, 1, is needed; capture on an ethernet interface", name = link_type_name(*.0))]
+    #[error("capture of link type {0} ({name}): ethernet, 1, is needed", name = link_type_name(*.0))]
     LinkType(u16),
     /// The file ends in a record.
     #[error("record {record} at byte {offset} is cut: {needed} bytes are needed, the file has {len} more")]
@@ -187,8 +187,8 @@ impl<W: Write> Writer<W> {
             Resolution::Micros => (MAGIC_MICROS, 1_000),
             Resolution::Nanos => (MAGIC_NANOS, 1),
         };
-        // Magic, version 2.4, time zone, accuracy, snapshot length, link type; little-endian on every machine, so that the same frames
-        // make the same file.
+        // Magic, version 2.4, time zone, accuracy, snapshot length, link type; little-endian on every machine, so that
+        // the same frames make the same file.
         let words = [magic, 4 << 16 | 2, 0, 0, RECORD_LEN_MAX, u32::from(LINK_TYPE_ETHERNET)];
         for word in words {
             sink.write_all(&word.to_le_bytes())?;

@@ -45,7 +45,9 @@ pub enum SocketError {
     #[error("{0}: another process listens there already; choose another place with `[control] socket` or --socket")]
     InUse(PathBuf),
     /// Something else has the name.
-    #[error("{0}: is in the way and is not a socket; remove it, or choose another place with `[control] socket` or --socket")]
+    #[error(
+        "{0}: is in the way and is not a socket; remove it, or choose another place with `[control] socket` or --socket"
+    )]
     NotASocket(PathBuf),
     /// The operating system refused.
     #[error("{0}: cannot listen there: {1}; choose another place with `[control] socket` or --socket")]
@@ -140,8 +142,7 @@ async fn bind_at(path: &Path) -> Result<Socket, SocketError> {
     }
     remove_stale(path).await?;
     let listener = UnixListener::bind(path).map_err(refused)?;
-    let socket =
-        Socket { listener, path: path.to_owned(), notes: Vec::new(), identity: identity(path) };
+    let socket = Socket { listener, path: path.to_owned(), notes: Vec::new(), identity: identity(path) };
     fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(refused)?;
     Ok(socket)
 }

@@ -127,7 +127,7 @@ fn check_gateways<'d>(port: &'d Port, spans: &PortSpans, families: &mut [Option<
         let (Some(gateway), Some(span)) = (gateway, span) else { continue };
         let nets = || port.addresses.iter().filter(|net| net.contains(gateway));
         let link_local = matches!(gateway, IpAddr::V6(v6) if is_link_local(v6));
-        if nets().next().is_none() && !link_local {
+        if nets().next().is_none() && !link_local && spans.is_good {
             let message = format!("`{key}` {gateway} is in no network of port `{}`", port.name);
             findings.error(span, message);
         } else if port.addresses.iter().any(|net| net.address() == gateway) {

@@ -14,6 +14,7 @@ use super::words::{Mode, Protocol, State};
 /// Addresses that have an owner.
 struct Owners<'d> {
     config: &'d Config,
+    ways_are_known: bool,
     /// Own address to port.
     own: HashMap<IpAddr, &'d str>,
     /// Gateway to port.
@@ -59,7 +60,13 @@ impl<'d> Owners<'d> {
         });
         let services = config.services.iter().zip(&draft.services).filter(|(_, spans)| spans.vip.is_some());
         let vips = services.map(|(service, _)| (service.vip, service.name.as_str()));
-        Self { config, own: own.collect(), gateways: gateways.collect(), vips: vips.collect() }
+        Self {
+            config,
+            ways_are_known: draft.ways_are_known,
+            own: own.collect(),
+            gateways: gateways.collect(),
+            vips: vips.collect(),
+        }
     }
 
     /// The port on whose network `address` is the broadcast address.
@@ -144,7 +151,10 @@ fn check_backends(service: &Service, spans: &ServiceSpans, owners: &Owners<'_>, 
         check_backend_address(backend, span, owners, findings);
         if spans.mode.is_some() {
             check_backend_port(service, spans, backend, backend_spans, findings);
-            check_backend_way(service, spans, backend, span, owners.config, findings);
+            check_backend_family(service, spans, backend, span, findings);
+            if owners.ways_are_known {
+                check_backend_way(service, backend, span, owners.config, findings);
+            }
         }
     }
 }
@@ -174,33 +184,31 @@ fn check_backend_port(
         findings.error(span, message);
     } else if !mode.is_nat() && service.port != Some(port) {
         let vip_port = service.port.map_or("leave it out".into(), |port| format!("leave it out or write {port}"));
-        findings
-            .error(span, format!("backend `{name}` cannot have port {port}: mode {mode} never changes it; {vip_port}"));
+        // Not an error: the port may be there for another mode, and packets do arrive, on the VIP's port.
+        let message = format!("backend `{name}`: port {port} has no effect, mode {mode} never changes it; {vip_port}");
+        findings.warning(span, message);
     }
 }
 
-/// The families of the mode, the next hop, and what the mode needs of it.
-fn check_backend_way(
+/// Full-NAT and the tunnels may go from one family to the other.
+fn check_backend_family(
     service: &Service,
     spans: &ServiceSpans,
     backend: &Backend,
     span: &Span,
-    config: &Config,
     findings: &mut Findings,
 ) {
-    let Backend { name, address, .. } = backend;
-    let (mode, vip) = (service.mode, service.vip);
-    let family = family(*address);
-    // Full-NAT and the tunnels may go from one family to the other.
-    if matches!(mode, Mode::Nat | Mode::Dsr) && spans.vip.is_some() && !same_family(*address, vip) {
-        findings.error(
-            span,
-            format!("backend `{name}` must be of the family of the VIP {vip} in mode {mode}, not {family}"),
-        );
+    let (Backend { name, address, .. }, Service { mode, vip, .. }) = (backend, service);
+    if matches!(mode, Mode::Nat | Mode::Dsr) && spans.vip.is_some() && !same_family(*address, *vip) {
+        let family = family(*address);
+        let message = format!("backend `{name}` must be of the family of the VIP {vip} in mode {mode}, not {family}");
+        findings.error(span, message);
     }
-    if config.ports.is_empty() {
-        return;
-    }
+}
+
+/// The next hop, and what the mode needs of it.
+fn check_backend_way(service: &Service, backend: &Backend, span: &Span, config: &Config, findings: &mut Findings) {
+    let (Backend { name, address, .. }, mode) = (backend, service.mode);
     let Some(route) = config.route(*address) else {
         let key = if address.is_ipv4() { "gateway" } else { "gateway6" };
         let message =
@@ -214,18 +222,15 @@ fn check_backend_way(
     }
     let Some(port) = config.ports.get(route.port).filter(|_| mode.is_tunnel()) else { return };
     let from_service = service.tunnel_source.filter(|source| same_family(*source, *address));
-    match from_service.or_else(|| port.first_address_for(*address)) {
-        Some(source) if source == *address => {
-            findings.error(span, format!("backend `{name}` cannot be {address}: that is the tunnel's source"));
-        }
-        Some(_) => {}
-        None => {
-            let message = format!(
-                "the tunnel to backend `{name}` has no source: port `{}` has no {family} address; add one, or set `tunnel_source`",
-                port.name
-            );
-            findings.error(span, message);
-        }
+    if from_service == Some(*address) {
+        findings.error(span, format!("backend `{name}` cannot be {address}: that is the tunnel's source"));
+    } else if from_service.or_else(|| port.first_address_for(*address)).is_none() {
+        let (port, family) = (&port.name, family(*address));
+        let message = format!(
+            "the tunnel to backend `{name}` has no source: port `{port}` has no {family} address; add one, or set \
+             `tunnel_source`"
+        );
+        findings.error(span, message);
     }
 }
 

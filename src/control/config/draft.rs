@@ -20,6 +20,8 @@ use super::words::Idle;
 pub struct Draft {
     pub config: Config,
     pub workers: Option<Span>,
+    /// Whether networks and gateways are as the file wants them, so that next hops are known.
+    pub ways_are_known: bool,
     /// One for each of `config.ports`.
     pub ports: Vec<PortSpans>,
     /// One for each of `config.services`.
@@ -29,6 +31,8 @@ pub struct Draft {
 /// Places of a port's values; `None` where a value is left out or bad.
 pub struct PortSpans {
     pub header: Span,
+    /// Whether every value is good by itself.
+    pub is_good: bool,
     pub name: Option<Span>,
     pub device: Option<Span>,
     /// One for each of the port's addresses.
@@ -42,22 +46,29 @@ pub struct PortSpans {
 /// Reads every table, and notes everything that is wrong with a value by itself.
 pub fn read(root: &Spanned<DeTable<'_>>, findings: &mut Findings) -> Draft {
     let mut root = Reader::new(root.get_ref(), 0..0, &keys::ROOT, findings);
-    let (dataplane, workers) = read_dataplane(&mut root);
-    let control = read_control(&mut root);
     let port_tables = root.tables("port", PORTS_MAX);
-    let service_tables = root.tables("service", SERVICES_MAX);
-    if !root.has("port") {
+    if port_tables.is_empty() && root.findings.is_good() {
         root.findings.error_of_file("there is no [[port]]; at least one is needed");
     }
+    let root_is_good = root.findings.is_good();
+    let (dataplane, workers) = read_dataplane(&mut root);
+    let control = read_control(&mut root);
+    let service_tables = root.tables("service", SERVICES_MAX);
     let findings = root.findings;
-    let (ports, port_spans) =
-        port_tables.into_iter().map(|(table, span)| read_port(Reader::new(table, span, &keys::PORT, findings))).unzip();
+    let read_one_port = |(table, span)| {
+        let errors_before = findings.error_count();
+        let (port, mut spans) = read_port(Reader::new(table, span, &keys::PORT, findings));
+        spans.is_good = findings.error_count() == errors_before;
+        (port, spans)
+    };
+    let (ports, port_spans): (_, Vec<PortSpans>) = port_tables.into_iter().map(read_one_port).unzip();
     let (services, service_spans) = service_tables
         .into_iter()
         .map(|(table, span)| draft_service::read(Reader::new(table, span, &keys::SERVICE, findings)))
         .unzip();
     let config = Config { dataplane, control, ports, services, warnings: Vec::new() };
-    Draft { config, workers, ports: port_spans, services: service_spans }
+    let ways_are_known = root_is_good && port_spans.iter().all(|spans| spans.is_good);
+    Draft { config, workers, ways_are_known, ports: port_spans, services: service_spans }
 }
 
 /// Splits a value that may have been left out from its place.
@@ -158,6 +169,7 @@ fn read_port(mut table: Reader<'_, '_, '_>) -> (Port, PortSpans) {
     let neighbors = read_neighbors(&mut table, &mut port);
     let spans = PortSpans {
         header: table.header(),
+        is_good: true,
         name: name_span,
         device: device_span,
         addresses: address_spans,

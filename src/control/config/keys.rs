@@ -55,8 +55,8 @@ pub enum Kind {
         /// Resolution: 1 or 1000.
         step_ms: u64,
     },
-    /// One of a closed list of words.
-    Word(fn() -> Vec<&'static str>),
+    /// One of a closed list of words: those that this version supports, and those that it knows.
+    Word(fn() -> [Vec<&'static str>; 2]),
     /// 1 to 64 of `A-Z a-z 0-9 . _ -`.
     Name,
     /// Text without control characters, of 1 to this many bytes.
@@ -145,7 +145,7 @@ pub static DATAPLANE: TableDoc = TableDoc {
             INIT,
             "Tracked connections over all workers; at least one a worker",
         ),
-        key("mbufs", Kind::Int { min: 256, max: 16_777_216 }, "65_536", INIT, "Packet buffers a socket"),
+        key("mbufs", Kind::Int { min: 256, max: 16_777_216 }, "65_536", INIT, "Packet buffers of each NUMA socket"),
         key("eal", Kind::Texts, "[]", INIT, "Arguments for EAL; those after `--` on the command line follow them"),
         key(
             "hash_key",
@@ -159,8 +159,7 @@ pub static DATAPLANE: TableDoc = TableDoc {
             Kind::Word(words::<Idle>),
             "\"auto\"",
             INIT,
-            "What a worker does without traffic: `spin` always polls, `sleep` gives the core away early, `auto` polls \
-             first and then sleeps for moments",
+            "What a worker does without traffic: `spin` polls on, `sleep` soon sleeps, `auto` polls first and then sleeps",
         ),
     ],
 };
@@ -180,7 +179,7 @@ pub static CONTROL: TableDoc = TableDoc {
         key(
             "grace",
             Kind::Duration { min_ms: 0, max_ms: 3_600_000, step_ms: 1 },
-            "10",
+            "0",
             INIT,
             "How long SIGTERM waits for connections to end",
         ),
@@ -336,8 +335,9 @@ pub static BACKEND: TableDoc = TableDoc {
 /// Every table, in the order of the documentation.
 pub static TABLES: [&TableDoc; 8] = [&ROOT, &DATAPLANE, &CONTROL, &PORT, &SERVICE, &TIMEOUTS, &HEALTH, &BACKEND];
 
-fn words<W: Word>() -> Vec<&'static str> {
-    W::WORDS.iter().map(|(word, _)| *word).collect()
+fn words<W: Word>() -> [Vec<&'static str>; 2] {
+    let (supported, known): (Vec<_>, Vec<_>) = W::WORDS.iter().partition(|(_, value)| W::SUPPORTED.contains(value));
+    [supported, known].map(|words| words.into_iter().map(|(word, _)| word).collect())
 }
 
 impl TableDoc {
@@ -386,7 +386,10 @@ impl Kind {
             Self::Int { min, max } => format!("{min} to {max}"),
             Self::Prime { min, max } => format!("a prime, {min} to {max}"),
             Self::Duration { min_ms, max_ms, .. } => format!("{} to {}", duration(*min_ms), duration(*max_ms)),
-            Self::Word(words) => words().iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" "),
+            Self::Word(words) => {
+                let [supported, known] = words().map(|words| words.join(", "));
+                if known.is_empty() { supported } else { format!("{supported}; not yet: {known}") }
+            }
             Self::Name => "1 to 64 of A-Z a-z 0-9 . _ -".into(),
             Self::Text(bytes_max) => format!("1 to {bytes_max} bytes"),
             Self::Address => "IPv4 or IPv6".into(),
@@ -414,7 +417,10 @@ impl Kind {
                 let (whole, example) = if *step_ms == 1000 { ("whole ", "\"2m\"") } else { ("", "\"500ms\"") };
                 format!("a time from {min} to {max}, in {whole}seconds or with a unit such as {example}")
             }
-            Self::Word(words) => format!("one of {}", words().join(", ")),
+            Self::Word(words) => {
+                let [supported, _] = words();
+                format!("one of {}", supported.join(", "))
+            }
             Self::Name => "1 to 64 of the characters A-Z a-z 0-9 . _ -".into(),
             Self::Text(bytes_max) => format!("a string of 1 to {bytes_max} bytes without control characters"),
             Self::Address => "an IPv4 or IPv6 address".into(),

@@ -26,3 +26,6 @@ pub use net::{IpNet, same_family};
 pub use report::{Report, check};
 pub use route::Route;
 pub use words::{HealthType, Idle, Mode, Protocol, Scheduler, State, Word};
+
+#[cfg(test)]
+mod tests;

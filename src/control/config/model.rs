@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::errors::Diagnostic;
-use crate::wire::ethernet::MacAddr;
 use super::net::IpNet;
 use super::words::{Idle, Mode, Protocol, Scheduler, State};
+use crate::wire::ethernet::MacAddr;
 
 /// One configuration file, checked: names are unique, every backend has a next hop, every value is in its range.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ pub struct Control {
 
 impl Default for Control {
     fn default() -> Self {
-        Self { socket: PathBuf::from("/run/tidegate/tidegate.sock"), grace: Duration::from_secs(10) }
+        Self { socket: PathBuf::from("/run/tidegate/tidegate.sock"), grace: Duration::ZERO }
     }
 }
 

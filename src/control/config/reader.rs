@@ -150,8 +150,9 @@ impl<'t, 'i, 'f> Reader<'t, 'i, 'f> {
         match value.get_ref().as_array() {
             Some(items) if items.len() <= items_max => items,
             Some(items) => {
-                let (expected, count) = (key.kind.expected(), items.len());
-                self.findings.error(&self.header, format!("`{name}` must be {expected}, not {count}"));
+                let at = self.key_span(name).unwrap_or_else(|| self.header());
+                let message = format!("`{name}` has {} entries; at most {items_max} are possible", items.len());
+                self.findings.error(&at, message);
                 &[]
             }
             None => {

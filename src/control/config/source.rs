@@ -51,6 +51,11 @@ impl Findings {
     pub fn is_good(&self) -> bool {
         self.errors.is_empty()
     }
+
+    /// How much is wrong so far.
+    pub fn error_count(&self) -> usize {
+        self.errors.len()
+    }
 }
 
 impl<'a> Source<'a> {

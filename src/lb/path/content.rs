@@ -22,7 +22,9 @@ pub(super) fn replace<P: Packet>(packet: &mut P, frame: &[u8]) -> bool {
 
 /// Turns the Ethernet header of a packet for us round, back to its sender.
 pub(super) fn turn_round(frame: &mut [u8], own: MacAddr) {
-    if let Some([dst, src]) = frame.first_chunk_mut::<12>().map(|c| c.as_chunks_mut::<6>().0).and_then(|c| c.first_chunk_mut()) {
+    if let Some([dst, src]) =
+        frame.first_chunk_mut::<12>().map(|c| c.as_chunks_mut::<6>().0).and_then(|c| c.first_chunk_mut())
+    {
         *dst = *src;
         *src = own.0;
     }

@@ -107,13 +107,7 @@ fn close<A: Family>(at: &mut At, slot: Slot) {
 
 /// A packet that no connection knows.
 #[inline(never)]
-fn miss<A: Family, P: Packet>(
-    at: &mut At,
-    packet: &mut P,
-    parsed: &Parsed,
-    key: FiveTuple<A>,
-    hash: u64,
-) -> Verdict {
+fn miss<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, key: FiveTuple<A>, hash: u64) -> Verdict {
     let vip: IpAddr = key.dst.into();
     let service = at.snapshot.find_service(vip, key.protocol, key.dport).and_then(|id| at.snapshot.service(id));
     let Some(service) = service else { return Verdict::Drop(super::not_served(at.snapshot, vip)) };
@@ -287,7 +281,11 @@ fn insert<A: Family>(
             A::table_mut(at.shard).remove(entry.pair);
         }
         let counters = &at.shard.counters;
-        if expired { counters.connections_expired.add(1) } else { counters.connections_evicted.add(1) }
+        if expired {
+            counters.connections_expired.add(1)
+        } else {
+            counters.connections_evicted.add(1)
+        }
         closed(counters, at.snapshot, entry.backend);
     }
     Ok(inserted.slot)

@@ -295,11 +295,13 @@ impl<A: Address> Table<A> {
 
     /// Who leaves when both buckets are full: somebody timed out, else the half-open connection that ends first.
     fn victim(&self, home: usize, other: usize, now: Tick) -> Option<Slot> {
-        let places = |b: usize| self.buckets.get(b).into_iter().flat_map(move |k| k.used().map(move |p| Slot::new(b, p)));
+        let places =
+            |b: usize| self.buckets.get(b).into_iter().flat_map(move |k| k.used().map(move |p| Slot::new(b, p)));
         if let Some(dead) = places(home).chain(places(other)).find(|&slot| !self.is_alive(slot, now)) {
             return Some(dead);
         }
-        let open = |b: usize| self.buckets.get(b).into_iter().flat_map(move |k| k.evictable().map(move |p| Slot::new(b, p)));
+        let open =
+            |b: usize| self.buckets.get(b).into_iter().flat_map(move |k| k.evictable().map(move |p| Slot::new(b, p)));
         open(home).chain(open(other)).min_by_key(|&slot| self.deadline(slot).left_s(now))
     }
 

@@ -1,0 +1,379 @@
+//! What is said of bad files.
+
+use super::{PORT, errors, parse, service};
+
+/// The whole text as it is printed.
+fn printed(text: &str) -> String {
+    parse(text).expect_err(text).to_string()
+}
+
+/// The only message.
+fn error(text: &str) -> String {
+    let mut errors = errors(text);
+    assert_eq!(errors.len(), 1, "{errors:#?}\nin\n{text}");
+    errors.remove(0)
+}
+
+/// The only message of a service `web` in `mode`.
+fn service_error(mode: &str, keys: &str, backend: &str) -> String {
+    error(&service(mode, keys, backend))
+}
+
+#[test]
+fn errors_of_every_table_are_shown_at_once_with_their_places() {
+    let text = r#"[dataplane]
+worker = 2
+mbufs = "many"
+
+[[port]]
+name = "wan"
+device = "net_tap0,iface=tidegate0"
+addresses = ["10.0.0.2/24", "10.0.1.2/33"]
+mtu = 15_000
+
+[[services]]
+name = "web"
+
+[[service]]
+name = "web"
+vip = "192.0.2.10"
+mode = "ipip"
+scheduler = "magleff"
+
+[[service.backend]]
+name = "b1"
+adress = "10.0.0.11"
+"#;
+    let expected = r#"t.toml:2:1: unknown key `worker` in [dataplane], did you mean `workers`?
+  2 | worker = 2
+    | ^^^^^^
+t.toml:3:9: `mbufs` must be an integer from 256 to 16777216, not "many"
+  3 | mbufs = "many"
+    |         ^^^^^^
+t.toml:8:29: `addresses` must be a list of at most 64 addresses such as "10.0.0.2/24", not with "10.0.1.2/33"
+  8 | addresses = ["10.0.0.2/24", "10.0.1.2/33"]
+    |                             ^^^^^^^^^^^^^
+t.toml:9:7: `mtu` must be an integer from 576 to 9600, not 15000
+  9 | mtu = 15_000
+    |       ^^^^^^
+t.toml:11:3: unknown key `services` in the file, did you mean `service`?
+  11 | [[services]]
+     |   ^^^^^^^^
+t.toml:17:8: mode `ipip` is not supported yet (supported: nat, gre, dsr)
+  17 | mode = "ipip"
+     |        ^^^^^^
+t.toml:18:13: `scheduler` must be one of maglev, not "magleff", did you mean `maglev`?
+  18 | scheduler = "magleff"
+     |             ^^^^^^^^^
+t.toml:20:1: [[service.backend]] needs `address`: an IPv4 or IPv6 address
+  20 | [[service.backend]]
+     | ^^^^^^^^^^^^^^^^^^^
+t.toml:22:1: unknown key `adress` in [[service.backend]], did you mean `address`?
+  22 | adress = "10.0.0.11"
+     | ^^^^^^"#;
+    assert_eq!(printed(text), expected);
+}
+
+#[test]
+fn every_syntax_error_is_shown() {
+    let text = "[dataplane]\nworkers = \nmbufs = 1 2\neal = []\neal = []\n[[port]\n";
+    let lines: Vec<usize> =
+        parse(text).unwrap_err().iter().map(|error| error.place.as_ref().map_or(0, |place| place.line)).collect();
+    assert_eq!(lines, [2, 3, 5, 6]);
+    assert_eq!(printed("a = 1\na = 2\n"), "t.toml:2:1: duplicate key\n  2 | a = 2\n    | ^");
+}
+
+#[test]
+fn keys_in_the_wrong_table_are_sent_home() {
+    let text = service("gre", "weight = 5\ncolour = 'red'", "address = '10.1.0.1'");
+    let known = "name, vip, port, protocol, mode, scheduler, tunnel_source, local_addresses, maglev_size, timeouts, \
+                 health, backend";
+    assert_eq!(
+        errors(&text),
+        [
+            "unknown key `weight` in [[service]]; it belongs in [[service.backend]]".to_owned(),
+            format!("unknown key `colour` in [[service]]; it knows {known}"),
+        ]
+    );
+}
+
+#[test]
+fn tables_of_the_wrong_shape_say_how_they_are_written() {
+    assert_eq!(error("[port]\nname = 'wan'"), "`port` must be a list of tables, each written [[port]], not a table");
+    assert_eq!(
+        error(&format!("[[dataplane]]\n{PORT}")),
+        "`dataplane` must be a table, written [dataplane], not a list"
+    );
+    assert_eq!(
+        error(&format!("service = [1]\n{PORT}")),
+        "`service` must be a list of tables, each written [[service]], not 1"
+    );
+    assert_eq!(error(""), "there is no [[port]]; at least one is needed");
+    assert_eq!(error("port = []"), "there is no [[port]]; at least one is needed");
+    assert_eq!(error(&"[[port]]\n".repeat(33)), "`port` has 33 entries; at most 32 are possible");
+}
+
+#[test]
+fn dataplane_and_control_values() {
+    let of = |keys: &str| error(&format!("{keys}\n{PORT}"));
+    let workers = "`workers` must be 1 to 64, or a list of lcores from 0 to 127, not";
+    for (value, shown) in
+        [("0", "0"), ("65", "65"), ("[]", "0 lcores"), ("'2'", "\"2\""), ("[128]", "128"), ("[-1]", "-1")]
+    {
+        assert_eq!(of(&format!("[dataplane]\nworkers = {value}")), format!("{workers} {shown}"));
+    }
+    assert_eq!(of("[dataplane]\nworkers = [2, 3, 2]"), "lcore 2 is in `workers` twice");
+    assert_eq!(of("[dataplane]\nworkers = 4\nconnections = 3"), "4 workers need at least as many `connections`, not 3");
+    assert_eq!(of("[dataplane]\nconnections = 0"), "`connections` must be an integer from 1 to 1000000000, not 0");
+    assert_eq!(of("[dataplane]\nhash_key = 'abc'"), "`hash_key` must be a string of 32 hex digits, not \"abc\"");
+    assert_eq!(
+        of("[dataplane]\nidle = 'spinn'"),
+        "`idle` must be one of auto, spin, sleep, not \"spinn\", did you mean `spin`?"
+    );
+    assert_eq!(of("[dataplane]\nidle = 1"), "`idle` must be one of auto, spin, sleep, not 1");
+    let time = "must be a time from 0s to 3600s, in seconds or with a unit such as \"500ms\", not";
+    assert_eq!(of("[control]\ngrace = '10'"), format!("`grace` {time} \"10\""));
+    assert_eq!(of("[control]\ngrace = nan"), format!("`grace` {time} nan"));
+    let path = "a".repeat(108);
+    assert!(of(&format!("[control]\nsocket = '{path}'")).starts_with("`socket` must be a string of 1 to 107 bytes"));
+}
+
+#[test]
+fn ports_by_themselves() {
+    let of = |from: &str, to: &str| error(&PORT.replace(from, to));
+    assert_eq!(of("name = \"wan\"", ""), "[[port]] needs `name`: 1 to 64 of the characters A-Z a-z 0-9 . _ -");
+    assert!(of("\"net_null0\"", "''").starts_with("`device` must be a string of 1 to 1024 bytes"));
+    assert_eq!(
+        of("10.0.0.2/24", "10.0.0.0/24"),
+        "`addresses` cannot hold 10.0.0.0/24: that is the address of the network, not of a host in it"
+    );
+    assert_eq!(
+        of("10.0.0.2/24", "10.0.0.255/24"),
+        "`addresses` cannot hold 10.0.0.255/24: that is the network's broadcast address"
+    );
+    assert_eq!(of("10.0.0.2/24", "127.0.0.1/8"), "`addresses` cannot be 127.0.0.1: that is a loopback address");
+    assert_eq!(of("fd00::2/64", "ff02::2/64"), "`addresses` cannot be ff02::2: that is a multicast address");
+    assert_eq!(
+        of("gateway = \"10.0.0.1\"", "gateway = \"10.0.1.1\""),
+        "`gateway` 10.0.1.1 is in no network of port `wan`"
+    );
+    assert_eq!(of("gateway = \"10.0.0.1\"", "gateway = \"10.0.0.2\""), "`gateway` 10.0.0.2 is the port's own address");
+    assert_eq!(
+        of("gateway = \"10.0.0.1\"", "gateway = \"10.0.0.255\""),
+        "`gateway` 10.0.0.255 is the network's broadcast address"
+    );
+    assert_eq!(
+        of("gateway = \"10.0.0.1\"", "gateway = \"fd00::1\""),
+        "`gateway` must be an IPv4 address, not \"fd00::1\""
+    );
+    assert_eq!(of("\"fd00::1\"", "\"10.0.0.1\""), "`gateway6` must be an IPv6 address, not \"10.0.0.1\"");
+    assert_eq!(of("\"fd00::1\"", "\"fd01::1\""), "`gateway6` fd01::1 is in no network of port `wan`");
+    let with = |keys: &str| error(&format!("{PORT}{keys}\n"));
+    assert_eq!(with("mtu = 1279"), "`mtu` must be 1280 or more on a port with IPv6 (RFC 8200 section 5), not 1279");
+    assert_eq!(with("vlan = 4095"), "`vlan` must be an integer from 1 to 4094, not 4095");
+    assert_eq!(with("vlan = 0"), "`vlan` must be an integer from 1 to 4094, not 0");
+    let mac = "the MAC address of one station, such as \"02:00:00:00:00:01\", not";
+    assert_eq!(with("mac = '01:00:00:00:00:00'"), format!("`mac` must be {mac} \"01:00:00:00:00:00\""));
+    assert_eq!(with("neighbors = { '10.0.0.1' = 7 }"), format!("neighbor 10.0.0.1 must have {mac} 7"));
+    assert_eq!(with("neighbors = { 'x' = 7 }"), "`neighbors` must be of IPv4 or IPv6 addresses, not \"x\"");
+    assert_eq!(with("neighbors = { '10.0.0.2' = '02:00:00:00:00:01' }"), "neighbor 10.0.0.2 is the port's own address");
+    let twice = "neighbors = { 'fd00::9' = '02:00:00:00:00:01', 'FD00:0::9' = '02:00:00:00:00:02' }";
+    assert_eq!(with(twice), "neighbor fd00::9 is there twice");
+    let small = PORT.replace(", \"fd00::2/64\"", "").replace("gateway6 = \"fd00::1\"", "mtu = 576");
+    assert!(parse(&small).is_ok());
+}
+
+#[test]
+fn ports_against_each_other() {
+    let second = |keys: &str| errors(&format!("{PORT}[[port]]\n{keys}"));
+    assert_eq!(
+        second("name = 'wan'\ndevice = 'net_null0,size=64'\naddresses = ['10.1.0.2/24']"),
+        ["port name `wan` is there twice", "device `net_null0` is there twice"]
+    );
+    assert_eq!(
+        second("name = 'lan'\ndevice = 'net_null1'\naddresses = ['10.0.0.2/24', '10.0.0.3/24', 'fe80::2/64']"),
+        [
+            "address 10.0.0.2 is already on port `wan`",
+            "network 10.0.0.0/24 is already on port `wan`; a packet to it leaves by one port only"
+        ]
+    );
+    let pci = PORT.replace("net_null0", "03:00.0")
+        + "[[port]]\nname = 'b'\ndevice = '0000:03:00.0'\naddresses = ['10.1.0.2/24']";
+    assert_eq!(error(&pci), "device `0000:03:00.0` is there twice");
+}
+
+#[test]
+fn services_by_themselves() {
+    let backend = "address = '10.1.0.1'";
+    let of = |keys: &str| service_error("gre", keys, backend);
+    assert_eq!(
+        service_error("gree", "", backend),
+        "`mode` must be one of nat, gre, dsr, not \"gree\", did you mean `gre`?"
+    );
+    for mode in ["full-nat", "ipip", "gue"] {
+        let message = format!("mode `{mode}` is not supported yet (supported: nat, gre, dsr)");
+        assert_eq!(service_error(mode, "", backend), message);
+    }
+    for scheduler in ["rr", "wrr", "sh", "lc", "wlc", "lrt"] {
+        let message = format!("scheduler `{scheduler}` is not supported yet (supported: maglev)");
+        assert_eq!(of(&format!("scheduler = '{scheduler}'")), message);
+    }
+    assert_eq!(of("protocol = 'sctp'"), "`protocol` must be one of tcp, udp, not \"sctp\"");
+    assert_eq!(of("maglev_size = 65536"), "`maglev_size` must be a prime from 2 to 5000011, not 65536");
+    assert_eq!(
+        of("timeouts = { udp = 0 }"),
+        "`udp` must be a time from 1s to 32000s, in whole seconds or with a unit such as \"2m\", not 0"
+    );
+    for value in ["32001", "0.5", "'1500ms'", "'9h'"] {
+        assert!(
+            of(&format!("timeouts = {{ tcp_syn = {value} }}"))
+                .starts_with("`tcp_syn` must be a time from 1s to 32000s")
+        );
+    }
+    assert_eq!(
+        of("timeouts = { tcp = 5 }"),
+        "unknown key `tcp` in [service.timeouts]; it knows tcp_syn, tcp_established, tcp_fin, udp, udp_oneway, icmp_echo"
+    );
+    let few = "address = '10.1.0.1'\n[[service.backend]]\nname = 'b2'\naddress = '10.1.0.2'\n[[service.backend]]\nname = 'b3'\naddress = '10.1.0.3'";
+    assert_eq!(service_error("gre", "maglev_size = 2", few), "`maglev_size` must be at least the 3 backends, not 2");
+    let missing = format!("{PORT}[[service]]\n");
+    assert_eq!(errors(&missing).len(), 3);
+    assert!(errors(&missing).iter().all(|message| message.starts_with("[[service]] needs `")));
+}
+
+#[test]
+fn health_checks() {
+    let of = |keys: &str| service_error("gre", &format!("[service.health]\n{keys}"), "address = '10.1.0.1'");
+    for kind in ["https", "udp", "dns", "ping"] {
+        assert_eq!(
+            of(&format!("type = '{kind}'")),
+            format!("type `{kind}` is not supported yet (supported: tcp, http)")
+        );
+    }
+    assert_eq!(of("type = 'htp'"), "`type` must be one of tcp, http, not \"htp\", did you mean `http`?");
+    assert_eq!(
+        of("interval = '1s'\ntimeout = 2"),
+        "`timeout` is 2000ms, longer than the interval of 1000ms: checks would overlap"
+    );
+    assert!(of("interval = '49ms'").starts_with("`interval` must be a time from 50ms to 3600s, in seconds or"));
+    assert_eq!(of("rise = 0"), "`rise` must be an integer from 1 to 100, not 0");
+    for key in ["path = '/x'", "host = 'h'", "status = 200"] {
+        let name = key.split(' ').next().unwrap();
+        assert_eq!(of(key), format!("`{name}` is for health checks of type \"http\" only"));
+        assert_eq!(of(&format!("type = 'tcp'\n{key}")), format!("`{name}` is for health checks of type \"http\" only"));
+    }
+    let path = "`path` must begin with / and have no spaces; other characters are written as %XX";
+    assert_eq!(of("type = 'http'\npath = 'x'"), path);
+    assert_eq!(of("type = 'http'\npath = '/a b'"), path);
+    assert_eq!(of("type = 'http'\nhost = 'a b'"), "`host` must be a host name or an address, without spaces");
+    assert_eq!(
+        of("type = 'http'\nstatus = '2xx'"),
+        "`status` must be a status from 100 to 599, or a range such as \"200-399\", not \"2xx\""
+    );
+    let every_port = service("gre", "[service.health]", "address = '10.1.0.1'").replace("port = 80", "");
+    assert_eq!(error(&every_port), "[service.health] needs `port`: service `web` has every port of its VIP");
+}
+
+#[test]
+fn services_against_each_other_and_the_ports() {
+    let base = service("gre", "", "address = '10.1.0.1'");
+    let second = |name: &str, keys: &str| {
+        errors(&format!("{base}[[service]]\nname = '{name}'\nvip = '192.0.2.10'\nmode = 'gre'\n{keys}"))
+    };
+    assert_eq!(second("web", "port = 81"), ["service name `web` is there twice"]);
+    assert_eq!(second("b", "port = 80"), ["tcp 192.0.2.10:80 is already the VIP of service `web`"]);
+    let every_port = base.replace("port = 80", "");
+    let twice = format!("{every_port}[[service]]\nname = 'b'\nvip = '192.0.2.10'\nmode = 'gre'");
+    assert_eq!(error(&twice), "tcp 192.0.2.10 (every port) is already the VIP of service `web`");
+    let vip = |vip: &str| error(&base.replace("192.0.2.10", vip));
+    assert_eq!(vip("10.0.0.2"), "`vip` cannot be 10.0.0.2: that is the own address of port `wan`");
+    assert_eq!(vip("10.0.0.1"), "`vip` cannot be 10.0.0.1: that is the gateway of port `wan`");
+    assert_eq!(vip("10.0.0.255"), "`vip` cannot be 10.0.0.255: that is the broadcast address of port `wan`");
+    assert_eq!(vip("224.0.0.1"), "`vip` cannot be 224.0.0.1: that is a multicast address");
+    assert_eq!(
+        vip("::ffff:192.0.2.10"),
+        "`vip` cannot be ::ffff:192.0.2.10: that is an IPv4 address in IPv6 form; write it as IPv4"
+    );
+    assert_eq!(vip("192.0.2.10/32"), "`vip` must be an IPv4 or IPv6 address, not \"192.0.2.10/32\"");
+}
+
+#[test]
+fn backends() {
+    let gre = |backend: &str| service_error("gre", "", backend);
+    assert_eq!(gre("address = '10.0.0.2'"), "backend `b1` cannot be 10.0.0.2: that is the own address of port `wan`");
+    assert_eq!(
+        gre("address = '192.0.2.10'"),
+        "backend `b1` cannot be 192.0.2.10: that is the VIP of service `web`, and packets to it would come back"
+    );
+    assert_eq!(gre("address = '10.1.0.1'\nweight = 65536"), "`weight` must be an integer from 0 to 65535, not 65536");
+    assert_eq!(
+        gre("address = '10.1.0.1'\nstate = 'drained'"),
+        "`state` must be one of up, drain, down, not \"drained\", did you mean `drain`?"
+    );
+    let second = "address = '10.1.0.1'\n[[service.backend]]\nname = 'b1'\naddress = '10.1.0.1'";
+    assert_eq!(
+        errors(&service("gre", "", second)),
+        ["backend name `b1` is there twice", "10.1.0.1:80 is already a backend of service `web`"]
+    );
+    assert!(parse(&service("nat", "", &second.replace("name = 'b1'", "name = 'b2'\nport = 81"))).is_ok());
+}
+
+#[test]
+fn what_each_mode_needs_of_a_backend() {
+    assert_eq!(
+        service_error("nat", "", "address = 'fd00::9'"),
+        "backend `b1` must be of the family of the VIP 192.0.2.10 in mode nat, not IPv6"
+    );
+    assert_eq!(
+        service_error("dsr", "", "address = 'fd00::9'"),
+        "backend `b1` must be of the family of the VIP 192.0.2.10 in mode dsr, not IPv6"
+    );
+    assert_eq!(
+        service_error("dsr", "", "address = '10.1.0.1'"),
+        "backend `b1` must be in a port's network in mode dsr, which 10.1.0.1 is not"
+    );
+    assert!(parse(&service("nat", "", "address = '10.0.0.9'\nport = 8080")).is_ok());
+    let every_port = service("nat", "", "address = '10.0.0.9'\nport = 81").replace("port = 80", "");
+    assert_eq!(error(&every_port), "backend `b1` cannot have a port: service `web` has every port of its VIP");
+    for (vip, backend) in [("192.0.2.10", "fd01::9"), ("2001:db8::1", "10.1.0.1"), ("2001:db8::1", "fd01::9")] {
+        let text = service("gre", "", &format!("address = '{backend}'")).replace("192.0.2.10", vip);
+        assert!(parse(&text).is_ok(), "{vip} {backend}");
+    }
+}
+
+#[test]
+fn the_way_to_each_backend() {
+    let v4_only = |text: &str| text.replace(", \"fd00::2/64\"", "").replace("gateway6 = \"fd00::1\"", "");
+    let gre6 = v4_only(&service("gre", "", "address = 'fd01::9'"));
+    assert_eq!(
+        error(&gre6),
+        "backend `b1` has no next hop: fd01::9 is in no port's network, and no port has a `gateway6`"
+    );
+    let link_local_gateway = gre6.replace("gateway = ", "gateway6 = \"fe80::1\"\ngateway = ");
+    assert_eq!(
+        error(&link_local_gateway),
+        "the tunnel to backend `b1` has no source: port `wan` has no IPv6 address; add one, or set `tunnel_source`"
+    );
+    let with_source = link_local_gateway.replace("mode = 'gre'", "mode = 'gre'\ntunnel_source = 'fd00::7'");
+    assert!(parse(&with_source).is_ok());
+    let to_itself = with_source.replace("fd00::7", "fd01::9");
+    assert_eq!(error(&to_itself), "backend `b1` cannot be fd01::9: that is the tunnel's source");
+    let no_gateway = service("nat", "", "address = '10.1.0.1'").replace("gateway = \"10.0.0.1\"", "");
+    assert_eq!(
+        error(&no_gateway),
+        "backend `b1` has no next hop: 10.1.0.1 is in no port's network, and no port has a `gateway`"
+    );
+}
+
+#[test]
+fn one_fault_is_one_error() {
+    // A bad value has no consequences that are reported as well.
+    let text = service("nat", "", "address = '10.1.0.1'\nport = 8080").replace("port = 80\n", "port = 'http'\n");
+    assert_eq!(error(&text), "`port` must be an integer from 1 to 65535, not \"http\"");
+    let text = service("nat", "", "address = '10.1.0'");
+    assert_eq!(error(&text), "`address` must be an IPv4 or IPv6 address, not \"10.1.0\"");
+    let text = service("nat", "", "address = '10.1.0.1'").replace("\"10.0.0.1\"", "\"10.0.0\"");
+    assert_eq!(error(&text), "`gateway` must be an IPv4 address, not \"10.0.0\"");
+    let text = service("gre", "", "address = '10.1.0.1'").replace("10.0.0.2/24", "10.0.0.2/240");
+    assert_eq!(errors(&text).len(), 1, "{:?}", errors(&text));
+}

@@ -1,0 +1,141 @@
+//! The captures of a replay: inputs merged by time, outputs by port.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use super::ReplayError;
+use crate::control::config::Config;
+use crate::lb::ids::PortId;
+use crate::lb::path::BURST;
+use crate::wire::pcap::{Reader, Resolution, Writer};
+
+/// All packets that come in, in order of time.
+pub(super) struct Inputs {
+    packets: Vec<Input>,
+    nanoseconds: bool,
+}
+
+struct Input {
+    timestamp_ns: u64,
+    port: PortId,
+    frame: Vec<u8>,
+}
+
+/// Packets of one port with one timestamp, as one receive burst.
+pub(super) struct Batch<'a> {
+    pub timestamp_ns: u64,
+    pub port: PortId,
+    pub frames: Vec<&'a [u8]>,
+}
+
+impl Inputs {
+    /// Reads all captures, so that a broken one is found before anything is written.
+    pub(super) fn load(config: &Config, files: &[(Option<String>, PathBuf)]) -> Result<Self, ReplayError> {
+        let mut inputs = Self { packets: Vec::new(), nanoseconds: false };
+        for (port, path) in by_port(config, files, "--in")? {
+            inputs.read(port, path)?;
+        }
+        // Stable: packets with the same time keep the order of ports and of the captures.
+        inputs.packets.sort_by_key(|p| p.timestamp_ns);
+        Ok(inputs)
+    }
+
+    fn read(&mut self, port: PortId, path: &Path) -> Result<(), ReplayError> {
+        let bytes = std::fs::read(path).map_err(|source| ReplayError::File { path: path.to_owned(), source })?;
+        let failed = |source| ReplayError::Capture { path: path.to_owned(), source };
+        let mut reader = Reader::new(bytes.as_slice()).map_err(failed)?;
+        while let Some(record) = reader.next_record().map_err(failed)? {
+            self.nanoseconds |= !record.timestamp_ns.is_multiple_of(1000);
+            self.packets.push(Input { timestamp_ns: record.timestamp_ns, port, frame: record.data.to_vec() });
+        }
+        Ok(())
+    }
+
+    /// Time of the first packet in nanoseconds since 1970; 0 without packets.
+    pub(super) fn start_ns(&self) -> u64 {
+        self.packets.first().map_or(0, |p| p.timestamp_ns)
+    }
+
+    /// The unit that loses nothing.
+    pub(super) fn resolution(&self) -> Resolution {
+        if self.nanoseconds { Resolution::Nanos } else { Resolution::Micros }
+    }
+
+    /// The packets, as bursts.
+    pub(super) fn batches(&self) -> impl Iterator<Item = Batch<'_>> {
+        self.packets.chunk_by(|a, b| (a.timestamp_ns, a.port) == (b.timestamp_ns, b.port)).flat_map(|same| {
+            same.chunks(BURST).filter_map(|burst| {
+                let first = burst.first()?;
+                let frames = burst.iter().map(|p| p.frame.as_slice()).collect();
+                Some(Batch { timestamp_ns: first.timestamp_ns, port: first.port, frames })
+            })
+        })
+    }
+}
+
+/// The captures written, one a port; what leaves by a port without one is counted only.
+pub(super) struct Outputs {
+    writers: Vec<Option<(PathBuf, Writer<BufWriter<File>>)>>,
+}
+
+impl Outputs {
+    pub(super) fn open(
+        config: &Config,
+        files: &[(Option<String>, PathBuf)],
+        resolution: Resolution,
+    ) -> Result<Self, ReplayError> {
+        let mut writers: Vec<_> = config.ports.iter().map(|_| None).collect();
+        for (port, path) in by_port(config, files, "--out")? {
+            let failed = |source| ReplayError::File { path: path.to_owned(), source };
+            let file = File::create(path).map_err(failed)?;
+            let writer = Writer::new(BufWriter::new(file), resolution).map_err(failed)?;
+            if let Some(place) = writers.get_mut(port.index()) {
+                *place = Some((path.to_owned(), writer));
+            }
+        }
+        Ok(Self { writers })
+    }
+
+    pub(super) fn write(&mut self, port: PortId, timestamp_ns: u64, frame: &[u8]) -> Result<(), ReplayError> {
+        let Some(Some((path, writer))) = self.writers.get_mut(port.index()) else { return Ok(()) };
+        writer.write(timestamp_ns, frame).map_err(|source| ReplayError::File { path: path.clone(), source })
+    }
+
+    pub(super) fn finish(self) -> Result<(), ReplayError> {
+        for (path, writer) in self.writers.into_iter().flatten() {
+            writer.finish().map_err(|source| ReplayError::File { path, source })?;
+        }
+        Ok(())
+    }
+}
+
+/// Which port each file is for.
+fn by_port<'a>(
+    config: &Config,
+    files: &'a [(Option<String>, PathBuf)],
+    flag: &str,
+) -> Result<Vec<(PortId, &'a Path)>, ReplayError> {
+    let names = || config.ports.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
+    let mut seen = vec![false; config.ports.len()];
+    let mut found = Vec::new();
+    for (name, path) in files {
+        let index = match name {
+            Some(name) => config.ports.iter().position(|p| &p.name == name),
+            None if config.ports.len() == 1 => Some(0),
+            None => {
+                let message = format!("{flag} {}: which port? write {flag} PORT={}", path.display(), path.display());
+                return Err(ReplayError::Usage(format!("{message} with one of: {}", names())));
+            }
+        };
+        let Some(index) = index else {
+            let name = name.as_deref().unwrap_or_default();
+            return Err(ReplayError::Usage(format!("{flag} {name}=...: no such port; there are: {}", names())));
+        };
+        if seen.get_mut(index).is_none_or(|seen| std::mem::replace(seen, true)) {
+            return Err(ReplayError::Usage(format!("{flag} {}: a second file for one port", path.display())));
+        }
+        found.push((PortId(index as u8), path.as_path()));
+    }
+    Ok(found)
+}

@@ -1,0 +1,268 @@
+//! Shards without threads: the packet path as the poll loops run it, in virtual time.
+
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+
+use super::ReplayError;
+use super::captures::Outputs;
+use crate::control::compile::shard_config;
+use crate::control::config::Config;
+use crate::control::stats::Stats;
+use crate::lb::clock::Now;
+use crate::lb::handle::WorkerHandle;
+use crate::lb::hash::HashKey;
+use crate::lb::ids::{PortId, WorkerId};
+use crate::lb::latency::Latency;
+use crate::lb::neighbor::Learned;
+use crate::lb::packet::{HeapPacket, Packet};
+use crate::lb::path::{self, BURST, Origin};
+use crate::lb::pending::Pending;
+use crate::lb::publish::Published;
+use crate::lb::shard::Shard;
+use crate::lb::snapshot::Snapshot;
+use crate::lb::verdict::{DropReason, Verdict};
+
+/// All workers of a replay.
+pub(super) struct Engine {
+    workers: Vec<Worker>,
+    snapshot: Arc<Snapshot>,
+    now_ns: u64,
+    last_packet_ns: u64,
+}
+
+struct Worker {
+    shard: Shard,
+    pending: Pending<HeapPacket>,
+    handle: WorkerHandle,
+}
+
+/// A packet, and the port it came in by.
+struct Arrived {
+    port: PortId,
+    packet: HeapPacket,
+}
+
+impl Packet for Arrived {
+    fn bytes(&self) -> &[u8] {
+        self.packet.bytes()
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.packet.bytes_mut()
+    }
+
+    fn frame_len(&self) -> usize {
+        self.packet.frame_len()
+    }
+
+    fn grow_front(&mut self, n: usize) -> bool {
+        self.packet.grow_front(n)
+    }
+
+    fn shrink_front(&mut self, n: usize) {
+        self.packet.shrink_front(n);
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.packet.truncate(len);
+    }
+}
+
+/// Virtual time between two looks at the timers while something waits for them.
+const STEP_NS: u64 = 100_000_000;
+/// After this long nothing can still be waiting for a next hop.
+const SETTLE_NS: u64 = 5_000_000_000;
+
+impl Engine {
+    pub(super) fn new(config: &Config, published: &Published, boot_key: HashKey) -> Self {
+        let snapshot = published.current();
+        let count = config.dataplane.workers.count();
+        let workers = (0..count).map(|i| Worker::new(config, i as u16, boot_key)).collect();
+        let mut engine = Self { workers, snapshot, now_ns: 0, last_packet_ns: 0 };
+        for worker in &mut engine.workers {
+            worker.shard.adopt(&engine.snapshot, None);
+        }
+        engine
+    }
+
+    /// Goes over to the newest snapshot, as every worker does at a burst boundary.
+    pub(super) fn adopt(&mut self, published: &Published) {
+        let next = published.current();
+        for worker in &mut self.workers {
+            worker.shard.adopt(&next, Some(&self.snapshot));
+        }
+        self.snapshot = next;
+    }
+
+    /// Lets time pass up to `to_ns` after the first packet.
+    pub(super) fn advance(&mut self, to_ns: u64, outputs: &mut Outputs, start_ns: u64) -> Result<(), ReplayError> {
+        let settled_ns = self.now_ns + SETTLE_NS;
+        while self.now_ns + STEP_NS < to_ns.min(settled_ns) && self.workers.iter().any(|w| !w.pending.is_empty()) {
+            self.now_ns += STEP_NS;
+            self.turn(outputs, start_ns + self.now_ns)?;
+        }
+        if to_ns > self.now_ns {
+            self.now_ns = to_ns;
+            self.turn(outputs, start_ns + self.now_ns)?;
+        }
+        Ok(())
+    }
+
+    /// One receive burst on a port. Like a device with one queue, every port is polled by the first worker.
+    pub(super) fn feed(
+        &mut self,
+        port: PortId,
+        frames: Vec<&[u8]>,
+        outputs: &mut Outputs,
+        timestamp_ns: u64,
+    ) -> Result<(), ReplayError> {
+        self.last_packet_ns = self.now_ns;
+        if let Some(first) = self.workers.first() {
+            first.shard.counters.rx_packets.add(frames.len() as u64);
+            first.shard.counters.rx_bytes.add(frames.iter().map(|f| f.len() as u64).sum());
+        }
+        let packets = frames.into_iter().map(|f| Arrived { port, packet: HeapPacket::new(f) }).collect();
+        self.process(0, Origin::Port, packets, outputs, timestamp_ns)?;
+        self.turn(outputs, timestamp_ns)
+    }
+
+    fn process(
+        &mut self,
+        worker: usize,
+        origin: Origin,
+        mut packets: Vec<Arrived>,
+        outputs: &mut Outputs,
+        timestamp_ns: u64,
+    ) -> Result<(), ReplayError> {
+        let now = self.now();
+        let snapshot = self.snapshot.clone();
+        let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
+        let Some(w) = self.workers.get_mut(worker) else { return Ok(()) };
+        path::process(&mut w.shard, &snapshot, now, origin, |p: &Arrived| p.port, &mut packets, &mut verdicts);
+        for (arrived, verdict) in packets.into_iter().zip(verdicts) {
+            self.carry_out(worker, arrived, verdict, outputs, timestamp_ns)?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(
+        &mut self,
+        worker: usize,
+        arrived: Arrived,
+        verdict: Verdict,
+        outputs: &mut Outputs,
+        timestamp_ns: u64,
+    ) -> Result<(), ReplayError> {
+        let Some(w) = self.workers.get_mut(worker) else { return Ok(()) };
+        let counters = &w.shard.counters;
+        let Arrived { port, packet } = arrived;
+        match verdict {
+            Verdict::Tx(out) => {
+                counters.tx_packets.add(1);
+                counters.tx_bytes.add(packet.frame_len() as u64);
+                outputs.write(out, timestamp_ns, packet.bytes())?;
+            }
+            Verdict::Reply(out) => {
+                counters.replies.add(1);
+                outputs.write(out, timestamp_ns, packet.bytes())?;
+            }
+            Verdict::Drop(reason) => counters.drop_one(reason),
+            Verdict::Hold(slot) => {
+                let out = w.shard.neighbors.port(slot).unwrap_or(port);
+                match w.pending.hold(slot, out, packet) {
+                    Ok(()) => counters.held.add(1),
+                    Err(_) => counters.drop_one(DropReason::NeighborQueueFull),
+                }
+            }
+            Verdict::Handoff(owner) => {
+                counters.handoffs.add(1);
+                self.process(owner.index(), Origin::Ring, vec![Arrived { port, packet }], outputs, timestamp_ns)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a poll loop does between bursts.
+    fn turn(&mut self, outputs: &mut Outputs, timestamp_ns: u64) -> Result<(), ReplayError> {
+        let now = self.now();
+        let snapshot = self.snapshot.clone();
+        let mut learned: Vec<(usize, Learned)> = Vec::new();
+        for (index, w) in self.workers.iter_mut().enumerate() {
+            w.shard.tick(&snapshot, now);
+            learned.extend(w.shard.learned.drain(..).map(|l| (index, l)));
+        }
+        for (from, learned) in learned {
+            for (_, w) in self.workers.iter_mut().enumerate().filter(|&(index, _)| index != from) {
+                w.shard.hear(learned, now);
+            }
+        }
+        for w in &mut self.workers {
+            w.settle(outputs, timestamp_ns)?;
+            for out in w.shard.outbox.drain(..) {
+                outputs.write(out.port, timestamp_ns, out.frame.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets what still waits be answered or given up, ends what has timed out, and adds up.
+    pub(super) fn finish(mut self, outputs: &mut Outputs, start_ns: u64) -> Result<Stats, ReplayError> {
+        let end_ns = self.now_ns;
+        while self.workers.iter().any(|w| !w.pending.is_empty()) && self.now_ns < end_ns + SETTLE_NS {
+            self.advance(self.now_ns + STEP_NS, outputs, start_ns)?;
+        }
+        let end = Now::from_ns(EPOCH_NS + end_ns);
+        for w in &mut self.workers {
+            for _ in w.pending.drain() {
+                w.shard.counters.held.sub(1);
+                w.shard.counters.drop_one(DropReason::NeighborUnresolved);
+            }
+            w.shard.sweep_all(&self.snapshot, end);
+        }
+        let handles: Vec<WorkerHandle> = self.workers.iter().map(|w| w.handle.clone()).collect();
+        Ok(Stats::collect(self.last_packet_ns as f64 / 1e9, &self.snapshot, &handles))
+    }
+
+    fn now(&self) -> Now {
+        Now::from_ns(EPOCH_NS + self.now_ns)
+    }
+}
+
+/// Virtual time does not begin at zero, so that the first packet's timers are due like any other's.
+const EPOCH_NS: u64 = 1_000_000_000;
+
+impl Worker {
+    fn new(config: &Config, index: u16, boot_key: HashKey) -> Self {
+        let shard = Shard::new(&shard_config(config, WorkerId(index), boot_key));
+        let handle = WorkerHandle {
+            id: WorkerId(index),
+            cpu: None,
+            counters: shard.counters.clone(),
+            latency: Arc::new(Latency::default()),
+            connections_max: shard.capacity(),
+            table_bytes: shard.table_bytes() as u64,
+            requests: Arc::new(ArrayQueue::new(1)),
+        };
+        Self { shard, pending: Pending::default(), handle }
+    }
+
+    /// Sends what waited for next hops that answered, and drops what waited for those that did not.
+    fn settle(&mut self, outputs: &mut Outputs, timestamp_ns: u64) -> Result<(), ReplayError> {
+        let Self { shard, pending, .. } = self;
+        let mut failed = None;
+        while let Some((slot, answered)) = shard.settled.pop() {
+            let mac = if answered { shard.neighbors.mac(slot) } else { None };
+            let counters = &shard.counters;
+            pending.release(slot, |port, mut packet| {
+                counters.held.sub(1);
+                let Some(mac) = mac else { return counters.drop_one(DropReason::NeighborUnresolved) };
+                path::complete(&mut packet, mac);
+                counters.tx_packets.add(1);
+                counters.tx_bytes.add(packet.frame_len() as u64);
+                failed = outputs.write(port, timestamp_ns, packet.bytes()).err().or(failed.take());
+            });
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,38 @@
+//! Mbufs as the packet path sees packets.
+
+use dpdk_ffi::Mbuf;
+
+use crate::lb::packet::Packet;
+
+impl Packet for Mbuf {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        self.data()
+    }
+
+    #[inline]
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.data_mut()
+    }
+
+    #[inline]
+    fn frame_len(&self) -> usize {
+        Mbuf::frame_len(self)
+    }
+
+    #[inline]
+    fn grow_front(&mut self, n: usize) -> bool {
+        self.prepend(n)
+    }
+
+    #[inline]
+    fn shrink_front(&mut self, n: usize) {
+        // The packet path only takes away headers that it has read, so the bytes are there.
+        self.adj(n);
+    }
+
+    #[inline]
+    fn truncate(&mut self, len: usize) {
+        Mbuf::truncate(self, len);
+    }
+}

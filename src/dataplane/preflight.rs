@@ -1,0 +1,166 @@
+//! What keeps the data plane from starting, found before EAL fails on it with less to say.
+
+use std::path::Path;
+
+use super::arguments::is_pci;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Severity {
+    /// It will not start.
+    Error,
+    /// It starts, but not as it could.
+    Warning,
+}
+
+/// One thing that is wrong, and the command that mends it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// How bad.
+    pub severity: Severity,
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it.
+    pub mend: String,
+}
+
+impl Finding {
+    fn error(what: String, mend: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, what, mend: mend.into() }
+    }
+
+    fn warning(what: String, mend: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, what, mend: mend.into() }
+    }
+}
+
+/// Free 2 MB and 1 GB hugepages in bytes.
+pub fn free_hugepage_bytes() -> u64 {
+    let Ok(sizes) = std::fs::read_dir("/sys/kernel/mm/hugepages") else { return 0 };
+    let bytes = sizes.flatten().filter_map(|size| {
+        let kib: u64 = size.file_name().to_str()?.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+        let free: u64 = std::fs::read_to_string(size.path().join("free_hugepages")).ok()?.trim().parse().ok()?;
+        Some(kib * 1024 * free)
+    });
+    bytes.sum()
+}
+
+/// Looks at the machine: `devices` as configured, `needs_bytes` for packet buffers, and whether hugepages were given up.
+pub fn preflight(devices: &[String], needs_bytes: u64, no_huge: bool) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = devices.iter().flat_map(|device| check_device(device)).collect();
+    let physical = devices.iter().any(|d| is_pci(d));
+    let free = free_hugepage_bytes();
+    if no_huge || free >= needs_bytes + (64 << 20) {
+        return findings;
+    }
+    let pages = (needs_bytes + (128 << 20)).div_ceil(2 << 20);
+    let mend = format!("echo {pages} > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages");
+    let what = format!("{} MiB of free hugepages, {} MiB wanted", free >> 20, (needs_bytes >> 20) + 64);
+    findings.push(if physical {
+        Finding::error(format!("{what}: a physical NIC needs them"), mend)
+    } else {
+        Finding::warning(format!("{what}: running on ordinary memory, which is slower"), mend)
+    });
+    findings
+}
+
+fn check_device(device: &str) -> Vec<Finding> {
+    if is_pci(device) {
+        return check_pci(device.split(',').next().unwrap_or(device));
+    }
+    let (driver, arguments) = device.split_once(',').unwrap_or((device, ""));
+    let argument = |name: &str| -> Vec<String> {
+        let pairs = arguments.split(',').filter_map(|a| a.split_once('='));
+        pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).collect()
+    };
+    let mut findings = Vec::new();
+    if driver.starts_with("net_pcap") {
+        for file in argument("rx_pcap").into_iter().filter(|f| !Path::new(f).is_file()) {
+            let mend = "name a capture that exists, for example one made with `pktgen pcap`";
+            findings.push(Finding::error(format!("capture {file} of device \"{device}\" does not exist"), mend));
+        }
+    }
+    if ["net_af_packet", "net_af_xdp", "net_tap"].iter().any(|d| driver.starts_with(d)) && !is_root() {
+        let what = format!("device \"{device}\" needs root (CAP_NET_RAW and CAP_NET_ADMIN)");
+        findings.push(Finding::error(what, "run as root, with `sudo`"));
+    }
+    if driver.starts_with("net_af_packet") || driver.starts_with("net_af_xdp") {
+        for iface in argument("iface") {
+            findings.extend(check_interface(&iface, device));
+        }
+    }
+    findings
+}
+
+fn check_interface(iface: &str, device: &str) -> Vec<Finding> {
+    let path = Path::new("/sys/class/net").join(iface);
+    if !path.exists() {
+        let what = format!("interface {iface} of device \"{device}\" does not exist");
+        return vec![Finding::error(what, "see `ip link` for those that do; `ip link add` makes a veth")];
+    }
+    let state = std::fs::read_to_string(path.join("operstate")).unwrap_or_default();
+    if state.trim() == "down" {
+        let what = format!("interface {iface} of device \"{device}\" is down: nothing will come in");
+        return vec![Finding::warning(what, format!("ip link set {iface} up"))];
+    }
+    Vec::new()
+}
+
+/// Kernel drivers through which DPDK reaches a NIC: those made for it, and those that share it with the kernel.
+const USABLE: [&str; 6] = ["vfio-pci", "igb_uio", "uio_pci_generic", "mlx4_core", "mlx5_core", "mana"];
+
+fn check_pci(address: &str) -> Vec<Finding> {
+    let full = if address.matches(':').count() == 1 { format!("0000:{address}") } else { address.to_owned() };
+    let path = Path::new("/sys/bus/pci/devices").join(&full);
+    if !path.exists() {
+        let what = format!("there is no PCI device {full}");
+        return vec![Finding::error(what, "see `dpdk-devbind.py --status-dev net` for those that are there")];
+    }
+    let driver = std::fs::read_link(path.join("driver")).ok();
+    let driver = driver.as_deref().and_then(Path::file_name).and_then(|d| d.to_str()).unwrap_or("no driver");
+    let mut findings = Vec::new();
+    if !USABLE.contains(&driver) {
+        let mend = format!("modprobe vfio-pci && dpdk-devbind.py --bind=vfio-pci {full}");
+        findings
+            .push(Finding::error(format!("PCI device {full} is bound to {driver}, which keeps it from DPDK"), mend));
+    }
+    if !is_root() {
+        let what = format!("PCI device {full} needs root, or rights to its vfio group");
+        findings.push(Finding::warning(what, "run as root, with `sudo`"));
+    }
+    findings
+}
+
+/// Whether the process may do as it likes.
+pub fn is_root() -> bool {
+    // The owner of our own entry in /proc is the effective user.
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_device_that_cannot_work_is_named_with_the_command_that_mends_it() {
+        let one = |device: &str| {
+            let findings = preflight(&[device.to_owned()], 0, true);
+            findings.into_iter().map(|f| format!("{} | {}", f.what, f.mend)).collect::<Vec<_>>().join("\n")
+        };
+        assert!(one("net_pcap0,rx_pcap=/no/such.pcap").contains("/no/such.pcap"));
+        assert!(one("net_af_packet0,iface=nosuch0").contains("interface nosuch0"));
+        assert!(one("0000:ff:1f.7").contains("no PCI device 0000:ff:1f.7"));
+        assert_eq!(one("net_null0"), "");
+    }
+
+    #[test]
+    fn missing_hugepages_matter_only_where_they_are_wanted() {
+        let wants = u64::MAX / 4;
+        let findings = preflight(&["net_null0".into()], wants, false);
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].severity, Severity::Warning);
+        assert!(findings[0].mend.contains("nr_hugepages"));
+        assert_eq!(preflight(&["net_null0".into()], wants, true), []);
+    }
+}

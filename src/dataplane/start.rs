@@ -1,0 +1,308 @@
+//! Puts the data plane together: EAL, buffers, ports, rings, workers; and takes it apart again without losing a packet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::queue::ArrayQueue;
+use dpdk_ffi::{
+    Eal, EalError, HEADROOM, LcoreError, LcoreHandle, Mempool, MempoolError, Port, PortError, PortStats, RingError,
+    RxQueue, TxQueue, clock, mpsc,
+};
+
+use super::devices::{self, PortReport, PortSetup, Started};
+use super::tx::{Tx, Way};
+use super::worker::{Idle, Order, Peer, TurnClock, Worker};
+use crate::lb::handle::{REQUESTS_MAX, WorkerHandle};
+use crate::lb::ids::{PortId, WorkerId};
+use crate::lb::latency::Latency;
+use crate::lb::neighbor::Learned;
+use crate::lb::publish::Published;
+use crate::lb::shard::{Shard, ShardConfig};
+
+/// What the data plane is built from.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// In the order of the configuration.
+    pub ports: Vec<PortSetup>,
+    /// The CPU of each worker.
+    pub worker_cpus: Vec<u32>,
+    /// Packet buffers.
+    pub mbufs: u32,
+    /// What workers do without traffic.
+    pub idle: Idle,
+}
+
+/// Why the data plane did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DataplaneError {
+    /// EAL did not start.
+    #[error(transparent)]
+    Eal(#[from] EalError),
+    /// No memory for packet buffers.
+    #[error("packet buffers: {0}; lower dataplane.mbufs or give EAL more memory (`-m` in MiB)")]
+    Buffers(#[from] MempoolError),
+    /// A port did not come up.
+    #[error("port {port}, device \"{device}\": {source}")]
+    Port {
+        /// As configured.
+        port: String,
+        /// As configured.
+        device: String,
+        /// Why.
+        source: PortError,
+    },
+    /// A ring between workers could not be made.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// A worker did not start, or ended in a panic.
+    #[error(transparent)]
+    Lcore(#[from] LcoreError),
+    /// EAL's arguments leave fewer lcores than workers.
+    #[error(
+        "EAL has {have} worker lcores for {want} workers; leave `-l` and `--lcores` out of the EAL arguments, or give it {want} more than one"
+    )]
+    TooFewLcores {
+        /// Lcores there are.
+        have: usize,
+        /// Workers wanted.
+        want: usize,
+    },
+}
+
+/// Ports that are up, before the workers run: what the first snapshot needs to know.
+pub struct Dataplane {
+    setup: Setup,
+    started: Vec<Started>,
+    pool: Mempool,
+    eal: Eal,
+}
+
+/// The workers run.
+pub struct Running {
+    /// One a worker.
+    pub workers: Vec<WorkerHandle>,
+    threads: Vec<LcoreHandle<()>>,
+    order: Arc<Order>,
+    ports: Vec<Port>,
+    pool: Mempool,
+    // Last, so that it goes after everything that stands on it.
+    _eal: Eal,
+}
+
+/// Packets that may wait between two workers; a power of two.
+const RING_SIZE: u32 = 4096;
+/// Neighbours that may wait for a worker to hear of them.
+const HEARD_MAX: usize = 256;
+/// Buffers that each lcore keeps at hand.
+const POOL_CACHE: u32 = 256;
+/// Ethernet header, two VLAN tags and FCS beside the largest IP packet.
+const FRAME_OVERHEAD: u16 = 26;
+/// How long the workers may take to empty their rings.
+const DRAIN: Duration = Duration::from_millis(20);
+
+/// Bytes that each packet buffer takes with its bookkeeping, for a port's MTU.
+fn data_room(mtu: u16) -> u16 {
+    HEADROOM.saturating_add((mtu + FRAME_OVERHEAD).max(2048).next_multiple_of(64))
+}
+
+impl Setup {
+    /// Memory of all packet buffers in bytes.
+    pub fn buffer_bytes(&self) -> u64 {
+        // mbuf header, pool object header and padding.
+        u64::from(self.mbufs) * (u64::from(self.room()) + 128 + 128)
+    }
+
+    fn room(&self) -> u16 {
+        self.ports.iter().map(|p| data_room(p.mtu)).max().unwrap_or(data_room(0))
+    }
+}
+
+impl Dataplane {
+    /// Starts EAL and the ports. Must be called on the thread that will stop them, once per process.
+    ///
+    /// # Errors
+    /// See [`DataplaneError`]; what was started has been stopped again.
+    pub fn start(setup: Setup, eal_args: &[String]) -> Result<Self, DataplaneError> {
+        let eal = Eal::init(eal_args)?;
+        let (have, want) = (eal.worker_lcores().len(), setup.worker_cpus.len());
+        if have < want {
+            return Err(DataplaneError::TooFewLcores { have, want });
+        }
+        let pool = Mempool::new(&eal, "mbufs", setup.mbufs, POOL_CACHE, setup.room(), None)?;
+        let workers = want as u16;
+        let mut started = Vec::with_capacity(setup.ports.len());
+        for port in &setup.ports {
+            let failed = |source| DataplaneError::Port { port: port.name.clone(), device: port.device.clone(), source };
+            started.push(devices::start(&eal, port, workers, &pool).map_err(failed)?);
+        }
+        Ok(Self { setup, started, pool, eal })
+    }
+
+    /// What the ports turned out to be, in the order of the configuration.
+    pub fn reports(&self) -> impl Iterator<Item = &PortReport> {
+        self.started.iter().map(|s| &s.report)
+    }
+
+    /// True if packet buffers are in hugepages.
+    pub fn has_hugepages(&self) -> bool {
+        self.eal.has_hugepages()
+    }
+
+    /// DPDK's version, such as `DPDK 22.11.11`.
+    pub fn dpdk_version(&self) -> String {
+        self.eal.dpdk_version()
+    }
+
+    /// Starts the workers, each with the shard of its place in `shards`.
+    ///
+    /// # Errors
+    /// See [`DataplaneError`].
+    pub fn run(self, published: &Arc<Published>, shards: &[ShardConfig]) -> Result<Running, DataplaneError> {
+        let Self { setup, started, pool, eal } = self;
+        let count = setup.worker_cpus.len();
+        let lcores = eal.worker_lcores();
+        let order = Arc::new(Order::default());
+        let clock = TurnClock::new(clock::tsc_hz(&eal));
+        let announce: Vec<PortId> =
+            started.iter().enumerate().filter(|(_, s)| s.announces).map(|(i, _)| PortId(i as u8)).collect();
+        let mut ports = Vec::new();
+        let mut queues = Vec::new();
+        for s in started {
+            ports.push(s.port);
+            queues.push((s.rx, s.tx));
+        }
+        let (mut rx, mut tx) = share_out(&eal, queues, count)?;
+        let mut inboxes = Vec::with_capacity(count);
+        let mut outboxes = Vec::with_capacity(count);
+        for worker in 0..count {
+            let (producer, consumer) = mpsc(&eal, &format!("inbox{worker}"), RING_SIZE, None)?;
+            inboxes.push(consumer);
+            outboxes.push(producer);
+        }
+        let heard: Vec<_> = (0..count).map(|_| Arc::new(ArrayQueue::<Learned>::new(HEARD_MAX))).collect();
+        let mut running = Running {
+            workers: Vec::new(),
+            threads: Vec::new(),
+            order: order.clone(),
+            ports,
+            pool: pool.clone(),
+            _eal: eal.clone(),
+        };
+        for (worker, inbox) in inboxes.into_iter().enumerate() {
+            let id = WorkerId(worker as u16);
+            let Some(config) = shards.get(worker) else { break };
+            let shard = Shard::new(config);
+            let latency = Arc::new(Latency::default());
+            let requests = Arc::new(ArrayQueue::new(REQUESTS_MAX));
+            running.workers.push(WorkerHandle {
+                id,
+                cpu: setup.worker_cpus.get(worker).copied(),
+                counters: shard.counters.clone(),
+                latency: latency.clone(),
+                connections_max: shard.capacity(),
+                table_bytes: shard.table_bytes() as u64,
+                requests: requests.clone(),
+            });
+            let peer = |(i, ring): (usize, &dpdk_ffi::MpProducer)| {
+                (i != worker).then(|| Peer { ring: ring.clone(), waiting: dpdk_ffi::MbufBurst::new() })
+            };
+            let others = heard.iter().enumerate().filter(|&(i, _)| i != worker);
+            let worker = Worker {
+                shard,
+                published: published.clone(),
+                order: order.clone(),
+                idle: setup.idle,
+                rx: std::mem::take(rx.get_mut(worker).unwrap_or(&mut Vec::new())),
+                tx: std::mem::take(tx.get_mut(worker).unwrap_or(&mut Vec::new())),
+                inbox,
+                peers: outboxes.iter().enumerate().map(peer).collect(),
+                tell: others.map(|(_, h)| h.clone()).collect(),
+                heard: heard.get(worker).cloned().unwrap_or_else(|| Arc::new(ArrayQueue::new(1))),
+                requests,
+                latency,
+                pool: pool.clone(),
+                announce: announce.clone(),
+                clock,
+            };
+            let Some(&lcore) = lcores.get(id.index()) else { break };
+            running.threads.push(eal.launch(lcore, move || worker.run())?);
+        }
+        Ok(running)
+    }
+}
+
+type Shares<T> = Vec<Vec<T>>;
+
+/// Gives every worker its receive queues, and its way to every port's wire.
+fn share_out(
+    eal: &Eal,
+    queues: Vec<(Vec<RxQueue>, Vec<TxQueue>)>,
+    workers: usize,
+) -> Result<(Shares<(PortId, RxQueue)>, Shares<Tx>), DataplaneError> {
+    let mut rx: Shares<(PortId, RxQueue)> = (0..workers).map(|_| Vec::new()).collect();
+    let mut tx: Shares<Tx> = (0..workers).map(|_| Vec::new()).collect();
+    for (port, (rx_queues, tx_queues)) in queues.into_iter().enumerate() {
+        let id = PortId(port as u8);
+        for (queue, place) in rx_queues.into_iter().zip(0..) {
+            if let Some(worker) = rx.get_mut(place % workers.max(1)) {
+                worker.push((id, queue));
+            }
+        }
+        let have = tx_queues.len();
+        let mut rings = Vec::new();
+        for (place, queue) in tx_queues.into_iter().enumerate().take(workers) {
+            // Only where workers go without a queue do the others take packets from them.
+            let ring = if have < workers {
+                let (producer, consumer) = mpsc(eal, &format!("tx{port}_{place}"), RING_SIZE, None)?;
+                rings.push(producer);
+                Some(consumer)
+            } else {
+                None
+            };
+            if let Some(worker) = tx.get_mut(place) {
+                worker.push(Tx::new(Way::Queue(queue, ring)));
+            }
+        }
+        for (place, worker) in tx.iter_mut().enumerate().skip(have) {
+            let ring = if have == 0 { None } else { rings.get(place % have) };
+            worker.push(Tx::new(ring.cloned().map_or(Way::Nowhere, Way::Ring)));
+        }
+    }
+    Ok((rx, tx))
+}
+
+impl Running {
+    /// Stops receiving, lets the workers finish what is in their rings, and ends them.
+    ///
+    /// # Errors
+    /// If a worker ended in a panic.
+    pub fn stop(self) -> Result<(), DataplaneError> {
+        self.order.drain();
+        std::thread::sleep(DRAIN);
+        self.order.stop();
+        for thread in self.threads {
+            thread.join()?;
+        }
+        Ok(())
+    }
+
+    /// True if a worker has ended though nobody told it to.
+    pub fn has_lost_a_worker(&self) -> bool {
+        self.threads.iter().any(LcoreHandle::is_finished)
+    }
+
+    /// The ports, for figures; in the order of the configuration.
+    pub fn take_ports(&mut self) -> Vec<Port> {
+        std::mem::take(&mut self.ports)
+    }
+
+    /// Packet buffers in use and in all.
+    pub fn buffers(&self) -> Mempool {
+        self.pool.clone()
+    }
+}
+
+/// Counters of a port, all zero if it does not tell.
+pub fn port_stats(port: &Port) -> PortStats {
+    port.stats().unwrap_or_default()
+}

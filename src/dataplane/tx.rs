@@ -1,0 +1,156 @@
+//! What leaves by one port: collected to bursts, sent with a bounded wait, counted by what it was.
+
+use dpdk_ffi::{Mbuf, MbufBurst, MpProducer, RingConsumer, TxQueue};
+
+use crate::lb::counters::Counters;
+use crate::lb::path::BURST;
+use crate::lb::verdict::DropReason;
+
+/// What a leaving packet counts as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Class {
+    /// Forwarded.
+    Forward,
+    /// Our answer.
+    Reply,
+    /// Ours, unasked; not an input packet.
+    Own,
+}
+
+impl Class {
+    /// Carried in the mbuf's port field while it goes from one worker to another.
+    fn code(self) -> u16 {
+        self as u16
+    }
+
+    fn of(code: u16) -> Self {
+        match code {
+            0 => Self::Forward,
+            1 => Self::Reply,
+            _ => Self::Own,
+        }
+    }
+}
+
+/// How this worker's packets reach a port.
+pub(super) enum Way {
+    /// By a transmit queue of its own, which also sends what other workers put into the ring.
+    Queue(TxQueue, Option<RingConsumer>),
+    /// Through the ring of a worker that has a queue.
+    Ring(MpProducer),
+    /// The device has no transmit queue: what leaves here goes nowhere, as `net_pcap` without an output does.
+    Nowhere,
+}
+
+/// See the module.
+pub(super) struct Tx {
+    way: Way,
+    forward: MbufBurst<BURST>,
+    from_ring: MbufBurst<BURST>,
+}
+
+/// How often a full queue is tried again before packets are dropped; a device that moves at all has room by then.
+const TRIES: u32 = 1000;
+
+impl Tx {
+    pub(super) fn new(way: Way) -> Self {
+        Self { way, forward: MbufBurst::new(), from_ring: MbufBurst::new() }
+    }
+
+    /// Takes a packet that leaves here.
+    #[inline]
+    pub(super) fn send(&mut self, class: Class, mbuf: Mbuf, counters: &Counters) {
+        send(&mut self.way, &mut self.forward, class, mbuf, counters);
+    }
+
+    /// Sends what was collected; true if there was anything.
+    #[inline]
+    pub(super) fn flush(&mut self, counters: &Counters) -> bool {
+        let any = !self.forward.is_empty();
+        if any {
+            transmit(&mut self.way, &mut self.forward, Class::Forward, counters);
+        }
+        any
+    }
+
+    /// Sends what other workers have put into the ring; true if there was anything.
+    #[inline]
+    pub(super) fn relay(&mut self, counters: &Counters) -> bool {
+        let Way::Queue(_, Some(ring)) = &mut self.way else { return false };
+        if ring.dequeue_burst(&mut self.from_ring) == 0 {
+            return false;
+        }
+        for mbuf in self.from_ring.drain() {
+            let class = Class::of(mbuf.port());
+            send(&mut self.way, &mut self.forward, class, mbuf, counters);
+        }
+        self.flush(counters);
+        true
+    }
+}
+
+#[inline]
+fn send(way: &mut Way, forward: &mut MbufBurst<BURST>, class: Class, mbuf: Mbuf, counters: &Counters) {
+    if class == Class::Forward {
+        if forward.is_full() {
+            transmit(way, forward, Class::Forward, counters);
+        }
+        // There is room now, so nothing comes back.
+        let _ = forward.push(mbuf);
+        return;
+    }
+    let mut one = MbufBurst::<1>::new();
+    let _ = one.push(mbuf);
+    transmit(way, &mut one, class, counters);
+}
+
+/// Sends all of `burst`, or drops and counts what the port does not take.
+fn transmit<const N: usize>(way: &mut Way, burst: &mut MbufBurst<N>, class: Class, counters: &Counters) {
+    match way {
+        Way::Queue(queue, _) => {
+            let (before, bytes) = (burst.len() as u64, bytes_of(burst));
+            retry(burst, |burst| queue.burst(burst));
+            count(counters, class, before - burst.len() as u64, bytes - bytes_of(burst));
+        }
+        Way::Ring(ring) => {
+            for mbuf in burst.as_mut_slice() {
+                mbuf.set_port(class.code());
+            }
+            retry(burst, |burst| ring.enqueue_burst(burst));
+        }
+        Way::Nowhere => {}
+    }
+    if class == Class::Own {
+        burst.clear();
+    }
+    for _unsent in burst.drain() {
+        counters.drop_one(DropReason::TxFull);
+    }
+}
+
+/// Puts until all is taken, or the bound is reached.
+pub(super) fn retry<const N: usize>(burst: &mut MbufBurst<N>, mut put: impl FnMut(&mut MbufBurst<N>) -> usize) {
+    for tries in 0..TRIES {
+        put(burst);
+        if burst.is_empty() {
+            return;
+        }
+        // Whoever holds the device or the ring up may share this CPU.
+        if tries % 64 == 63 { std::thread::yield_now() } else { std::hint::spin_loop() }
+    }
+}
+
+fn bytes_of<const N: usize>(burst: &MbufBurst<N>) -> u64 {
+    burst.as_slice().iter().map(|m| m.frame_len() as u64).sum()
+}
+
+fn count(counters: &Counters, class: Class, packets: u64, bytes: u64) {
+    match class {
+        Class::Forward => {
+            counters.tx_packets.add(packets);
+            counters.tx_bytes.add(bytes);
+        }
+        Class::Reply => counters.replies.add(packets),
+        Class::Own => {}
+    }
+}

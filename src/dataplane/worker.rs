@@ -1,0 +1,356 @@
+//! One poll loop: receive, decide, transmit, and now and then the little that is not a packet.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use crossbeam::queue::ArrayQueue;
+use dpdk_ffi::{Mbuf, MbufBurst, Mempool, MpProducer, RingConsumer, RxQueue, clock};
+
+use super::tx::{Class, Tx, retry};
+use crate::lb::clock::Now;
+use crate::lb::handle::Request;
+use crate::lb::ids::{PortId, WorkerId};
+use crate::lb::latency::Latency;
+use crate::lb::neighbor::Learned;
+use crate::lb::path::{self, BURST, Origin};
+use crate::lb::pending::Pending;
+use crate::lb::publish::Published;
+use crate::lb::shard::{Outgoing, Shard};
+use crate::lb::snapshot::Snapshot;
+use crate::lb::verdict::{DropReason, Verdict};
+
+/// What a worker does while there is no traffic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Idle {
+    /// Polls on: the lowest latency, and a whole CPU.
+    Spin,
+    /// Sleeps for some microseconds after this many empty turns.
+    SleepAfter(u32),
+}
+
+/// How long a sleep lasts: short against a network's latency, long against a turn.
+const NAP: Duration = Duration::from_micros(50);
+
+/// What all workers are to do, set by the management thread.
+#[derive(Debug, Default)]
+pub(super) struct Order(AtomicU8);
+
+impl Order {
+    const RUN: u8 = 0;
+    const DRAIN: u8 = 1;
+    const STOP: u8 = 2;
+
+    /// Take no more from the ports; finish what is in the rings.
+    pub(super) fn drain(&self) {
+        self.0.store(Self::DRAIN, Ordering::Release);
+    }
+
+    /// End.
+    pub(super) fn stop(&self) {
+        self.0.store(Self::STOP, Ordering::Release);
+    }
+}
+
+/// What a worker is made of.
+pub(super) struct Worker {
+    pub shard: Shard,
+    pub published: Arc<Published>,
+    pub order: Arc<Order>,
+    pub idle: Idle,
+    /// Receive queues, each with the port it belongs to.
+    pub rx: Vec<(PortId, RxQueue)>,
+    /// By port.
+    pub tx: Vec<Tx>,
+    /// Packets that other workers received and this one owns.
+    pub inbox: RingConsumer,
+    /// Rings to the other workers, by worker; `None` at its own place.
+    pub peers: Vec<Option<Peer>>,
+    /// Neighbours that other workers learned.
+    pub heard: Arc<ArrayQueue<Learned>>,
+    /// Where to tell the others.
+    pub tell: Vec<Arc<ArrayQueue<Learned>>>,
+    pub requests: Arc<ArrayQueue<Request>>,
+    pub latency: Arc<Latency>,
+    /// For frames of our own.
+    pub pool: Mempool,
+    /// Ports on which addresses are announced.
+    pub announce: Vec<PortId>,
+    pub clock: TurnClock,
+}
+
+/// The way to another worker.
+pub(super) struct Peer {
+    pub ring: MpProducer,
+    pub waiting: MbufBurst<BURST>,
+}
+
+/// Time from the TSC, read once a turn.
+#[derive(Clone, Copy)]
+pub(super) struct TurnClock {
+    start: u64,
+    /// Nanoseconds a cycle, as a binary fraction of 32 bits.
+    ns_per_cycle: u64,
+}
+
+impl TurnClock {
+    /// Starts at zero now.
+    pub(super) fn new(tsc_hz: u64) -> Self {
+        let ns_per_cycle = ((1_000_000_000u128 << 32) / u128::from(tsc_hz.max(1))) as u64;
+        Self { start: clock::tsc(), ns_per_cycle }
+    }
+
+    #[inline]
+    fn ns(&self, cycles: u64) -> u64 {
+        ((u128::from(cycles) * u128::from(self.ns_per_cycle)) >> 32) as u64
+    }
+
+    #[inline]
+    fn now(&self, tsc: u64) -> Now {
+        Now::from_ns(self.ns(tsc.wrapping_sub(self.start)))
+    }
+}
+
+/// Turns between two looks at questions and at what the other workers say.
+const CHORES_EVERY: u64 = 64;
+/// Busy turns between two latency samples.
+const SAMPLE_EVERY: u64 = 64;
+/// Buckets that one question may look at.
+const REQUEST_BUCKETS: usize = 4096;
+/// Announcements sent in one round of chores, so that many VIPs do not fill a queue at once.
+const ANNOUNCE_AT_ONCE: usize = 16;
+
+impl Worker {
+    /// Polls until told to stop. Every packet taken has its verdict counted when this returns.
+    pub(super) fn run(mut self) {
+        let mut snapshot = self.published.current();
+        self.shard.adopt(&snapshot, None);
+        let mut announcements = self.announcements(&snapshot, None);
+        let mut held = Pending::default();
+        let mut burst = MbufBurst::<BURST>::new();
+        let (mut turn, mut empty_turns, mut busy_turns) = (0u64, 0u32, 0u64);
+        let mut tsc = clock::tsc();
+        loop {
+            let order = self.order.0.load(Ordering::Acquire);
+            let now = self.clock.now(tsc);
+            if let Some(next) = self.published.newer_than(snapshot.generation) {
+                self.shard.adopt(&next, Some(&snapshot));
+                announcements.extend(self.announcements(&next, Some(&snapshot)));
+                snapshot = next;
+            }
+            let received = self.turn(&snapshot, now, order == Order::RUN, &mut burst, &mut held);
+            self.shard.tick(&snapshot, now);
+            if turn.is_multiple_of(CHORES_EVERY) || self.has_chores() {
+                self.chores(now, &mut held, &mut announcements);
+            }
+            for tx in &mut self.tx {
+                tx.flush(&self.shard.counters);
+            }
+            let end = clock::tsc();
+            self.shard.counters.turns.add(1);
+            turn += 1;
+            if received > 0 {
+                busy_turns += 1;
+                empty_turns = 0;
+                self.shard.counters.busy_turns.add(1);
+                self.shard.counters.busy_cycles.add(end.wrapping_sub(tsc));
+                if busy_turns.is_multiple_of(SAMPLE_EVERY) || busy_turns == 1 {
+                    self.latency.record(self.clock.ns(end.wrapping_sub(tsc)), received);
+                }
+            } else if order == Order::STOP {
+                break;
+            } else {
+                empty_turns = empty_turns.saturating_add(1);
+                self.rest(empty_turns);
+            }
+            tsc = if received > 0 { end } else { clock::tsc() };
+        }
+        for _packet in held.drain() {
+            self.shard.counters.held.sub(1);
+            self.shard.counters.drop_one(DropReason::NeighborUnresolved);
+        }
+    }
+
+    /// One round over all queues and rings; the number of packets handled.
+    #[inline]
+    fn turn(
+        &mut self,
+        snapshot: &Snapshot,
+        now: Now,
+        receive: bool,
+        burst: &mut MbufBurst<BURST>,
+        held: &mut Pending<Mbuf>,
+    ) -> u64 {
+        let mut handled = 0;
+        let queues = if receive { self.rx.len() } else { 0 };
+        for index in 0..queues {
+            let Some((port, queue)) = self.rx.get_mut(index) else { break };
+            let port = *port;
+            if queue.burst(burst) == 0 {
+                continue;
+            }
+            handled += burst.len() as u64;
+            let bytes = burst.as_slice().iter().map(|m| m.frame_len() as u64).sum();
+            self.shard.counters.rx_packets.add(burst.len() as u64);
+            self.shard.counters.rx_bytes.add(bytes);
+            let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
+            let packets = burst.as_mut_slice();
+            path::process(&mut self.shard, snapshot, now, Origin::Port, |_| port, packets, &mut verdicts);
+            self.carry_out(burst, &verdicts, port, held);
+        }
+        if self.inbox.dequeue_burst(burst) > 0 {
+            handled += burst.len() as u64;
+            let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
+            let port_of = |m: &Mbuf| PortId(m.port() as u8);
+            path::process(&mut self.shard, snapshot, now, Origin::Ring, port_of, burst.as_mut_slice(), &mut verdicts);
+            self.carry_out(burst, &verdicts, PortId(0), held);
+        }
+        for tx in &mut self.tx {
+            handled += u64::from(tx.relay(&self.shard.counters));
+        }
+        handled
+    }
+
+    #[inline]
+    fn carry_out(
+        &mut self,
+        burst: &mut MbufBurst<BURST>,
+        verdicts: &[Verdict; BURST],
+        in_port: PortId,
+        held: &mut Pending<Mbuf>,
+    ) {
+        for (mbuf, verdict) in burst.drain().zip(verdicts) {
+            let counters = &self.shard.counters;
+            match *verdict {
+                Verdict::Tx(port) => match self.tx.get_mut(port.index()) {
+                    Some(tx) => tx.send(Class::Forward, mbuf, counters),
+                    None => counters.drop_one(DropReason::NoRoute),
+                },
+                Verdict::Drop(reason) => counters.drop_one(reason),
+                Verdict::Reply(port) => match self.tx.get_mut(port.index()) {
+                    Some(tx) => tx.send(Class::Reply, mbuf, counters),
+                    None => counters.drop_one(DropReason::NoRoute),
+                },
+                Verdict::Handoff(owner) => self.hand_over(owner, in_port, mbuf),
+                Verdict::Hold(slot) => {
+                    let port = self.shard.neighbors.port(slot).unwrap_or(in_port);
+                    match held.hold(slot, port, mbuf) {
+                        Ok(()) => counters.held.add(1),
+                        Err(_) => counters.drop_one(DropReason::NeighborQueueFull),
+                    }
+                }
+            }
+        }
+        for peer in self.peers.iter_mut().flatten() {
+            flush_peer(peer, &self.shard);
+        }
+    }
+
+    fn hand_over(&mut self, owner: WorkerId, in_port: PortId, mut mbuf: Mbuf) {
+        self.shard.counters.handoffs.add(1);
+        // The ring does not carry the port, so the mbuf does.
+        mbuf.set_port(u16::from(in_port.0));
+        let Some(Some(peer)) = self.peers.get_mut(owner.index()) else {
+            return self.shard.counters.drop_one(DropReason::RingFull);
+        };
+        if peer.waiting.is_full() {
+            flush_peer(peer, &self.shard);
+        }
+        let _ = peer.waiting.push(mbuf);
+    }
+
+    fn has_chores(&self) -> bool {
+        !self.shard.outbox.is_empty() || !self.shard.settled.is_empty() || !self.shard.learned.is_empty()
+    }
+
+    /// Everything that is not a packet of the current burst.
+    #[cold]
+    fn chores(&mut self, now: Now, held: &mut Pending<Mbuf>, announcements: &mut Vec<Outgoing>) {
+        while let Some(learned) = self.heard.pop() {
+            self.shard.hear(learned, now);
+        }
+        for learned in self.shard.learned.drain(..) {
+            for other in &self.tell {
+                // An inbox that is full belongs to a worker that will ask for itself.
+                let _ = other.push(learned);
+            }
+        }
+        self.settle(held);
+        for out in announcements.drain(..announcements.len().min(ANNOUNCE_AT_ONCE)) {
+            self.shard.originate(out);
+        }
+        let mut outbox = std::mem::take(&mut self.shard.outbox);
+        for out in outbox.drain(..) {
+            let mbuf =
+                self.pool.alloc().and_then(|mut mbuf| mbuf.extend_from_slice(out.frame.as_bytes()).then_some(mbuf));
+            if let (Some(mbuf), Some(tx)) = (mbuf, self.tx.get_mut(out.port.index())) {
+                tx.send(Class::Own, mbuf, &self.shard.counters);
+            }
+        }
+        // Given back with its room, so that nothing is allocated here.
+        self.shard.outbox = outbox;
+        while let Some(request) = self.requests.pop() {
+            self.answer(request, now);
+        }
+    }
+
+    /// Sends what waited for next hops that answered, and drops what waited for those that did not.
+    fn settle(&mut self, held: &mut Pending<Mbuf>) {
+        let Self { shard, tx, .. } = self;
+        while let Some((slot, answered)) = shard.settled.pop() {
+            let mac = if answered { shard.neighbors.mac(slot) } else { None };
+            let counters = &shard.counters;
+            held.release(slot, |port, mut mbuf| {
+                counters.held.sub(1);
+                match (mac, tx.get_mut(port.index())) {
+                    (Some(mac), Some(tx)) => {
+                        path::complete(&mut mbuf, mac);
+                        tx.send(Class::Forward, mbuf, counters);
+                    }
+                    _ => counters.drop_one(DropReason::NeighborUnresolved),
+                }
+            });
+        }
+    }
+
+    fn answer(&self, request: Request, now: Now) {
+        // Whoever asked may have given up; that is no concern of a worker.
+        match request {
+            Request::Connections { from, buckets, reply } => {
+                let _ = reply.try_send(self.shard.connections(from, buckets.clamp(1, REQUEST_BUCKETS), now));
+            }
+            Request::Neighbors { reply } => _ = reply.try_send(self.shard.neighbors.rows().collect()),
+        }
+    }
+
+    /// What is to be announced when `next` takes the place of `previous`; one worker speaks for all.
+    fn announcements(&self, next: &Snapshot, previous: Option<&Snapshot>) -> Vec<Outgoing> {
+        if self.shard.worker != WorkerId(0) {
+            return Vec::new();
+        }
+        let known = previous.map(path::announcements).unwrap_or_default();
+        let mut new = path::announcements(next);
+        new.retain(|out| self.announce.contains(&out.port) && !known.contains(out));
+        new
+    }
+
+    #[inline]
+    fn rest(&self, empty_turns: u32) {
+        match self.idle {
+            Idle::SleepAfter(turns) if empty_turns >= turns => std::thread::sleep(NAP),
+            _ => std::hint::spin_loop(),
+        }
+    }
+}
+
+/// Passes on what waits for another worker; a ring that stays full is a counted drop.
+fn flush_peer(peer: &mut Peer, shard: &Shard) {
+    if peer.waiting.is_empty() {
+        return;
+    }
+    let Peer { ring, waiting } = peer;
+    retry(waiting, |burst| ring.enqueue_burst(burst));
+    for _unsent in waiting.drain() {
+        shard.counters.drop_one(DropReason::RingFull);
+    }
+}
