@@ -1,7 +1,14 @@
 //! Everything that may block: configuration, health, stats, the API.
 
+pub mod api;
 pub mod compile;
 pub mod config;
+pub mod health;
+pub mod manager;
 pub mod registry;
 pub mod replay;
+pub mod serve;
 pub mod stats;
+pub mod status;
+pub mod text;
+mod views;

@@ -1,0 +1,212 @@
+//! The arguments, each also as an environment variable.
+
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+
+const VERSION: &str =
+    concat!(env!("TIDEGATE_VERSION"), " (git ", env!("GIT_REVISION"), ", DPDK ", env!("DPDK_VERSION"), ")");
+
+const AFTER_HELP: &str = "\
+Every option can also be set by the environment variable named beside it; the command line wins over the environment, \
+and that over the configuration file.
+
+Exit status: 0 done, 1 failed while running, 2 wrong usage, 78 bad configuration.";
+
+/// A DPDK poll-mode packet load balancer.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version = VERSION, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Args {
+    /// Unix socket of the running tidegate: where `run` listens, and where the other commands ask
+    #[arg(long, global = true, env = "TIDEGATE_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Least weight of what is logged to standard error
+    #[arg(long, global = true, env = "TIDEGATE_LOG", value_name = "LEVEL", default_value = "info")]
+    pub log: Level,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Balance packets until SIGTERM or SIGINT; SIGHUP reloads the configuration
+    Run(Run),
+    /// Check a configuration file, without any port
+    Check {
+        /// Configuration file
+        #[arg(env = "TIDEGATE_CONFIG")]
+        file: PathBuf,
+    },
+    /// Put packets from capture files through the packet path, without any port, in the captures' own time
+    Replay(Replay),
+    /// Show what a running tidegate does
+    Show(Show),
+    /// Let a running tidegate take over a configuration file: all of it, or nothing
+    Reload {
+        /// Configuration file; the one given at start if left out
+        file: Option<PathBuf>,
+    },
+}
+
+/// `tidegate run`.
+#[derive(Debug, clap::Args)]
+pub struct Run {
+    /// Configuration file
+    #[arg(long, env = "TIDEGATE_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+    /// End after this many seconds
+    #[arg(long = "for", env = "TIDEGATE_FOR", value_name = "SECONDS", value_parser = seconds)]
+    pub for_seconds: Option<f64>,
+    /// Write the figures to this file at the end, as JSON
+    #[arg(long, env = "TIDEGATE_STATS", value_name = "FILE")]
+    pub stats: Option<PathBuf>,
+    /// Arguments for DPDK's EAL, after those of the configuration file
+    #[arg(last = true, value_name = "EAL ARGS")]
+    pub eal: Vec<String>,
+}
+
+/// `tidegate replay`.
+#[derive(Debug, clap::Args)]
+pub struct Replay {
+    /// Configuration file; each port needs its `mac`
+    #[arg(long, env = "TIDEGATE_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Capture of what a port receives; once a port
+    #[arg(long = "in", env = "TIDEGATE_IN", value_name = "[PORT=]IN.pcap", required = true, value_parser = port_file)]
+    pub inputs: Vec<(Option<String>, PathBuf)>,
+    /// Where to write what a port transmits; once a port
+    #[arg(long = "out", env = "TIDEGATE_OUT", value_name = "[PORT=]OUT.pcap", value_parser = port_file)]
+    pub outputs: Vec<(Option<String>, PathBuf)>,
+    /// Write the figures to this file at the end, as JSON
+    #[arg(long, env = "TIDEGATE_STATS", value_name = "FILE")]
+    pub stats: Option<PathBuf>,
+    /// Changes on the way, as JSON lines: {"at": 1.5, "backend": "web/b1", "state": "down"}
+    #[arg(long, env = "TIDEGATE_EVENTS", value_name = "FILE")]
+    pub events: Option<PathBuf>,
+}
+
+/// `tidegate show`.
+#[derive(Debug, clap::Args)]
+pub struct Show {
+    /// Print JSON as the API gives it
+    #[arg(long, global = true, env = "TIDEGATE_JSON", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub json: bool,
+    /// What to show.
+    #[command(subcommand)]
+    pub what: What,
+}
+
+/// What to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum What {
+    /// Services with their backends
+    Services,
+    /// Backends of all services
+    Backends,
+    /// Tracked connections
+    Connections {
+        /// Show so many at most
+        #[arg(long, env = "TIDEGATE_LIMIT", value_name = "N", default_value_t = 1000)]
+        limit: usize,
+    },
+    /// Ports and their counters
+    Ports,
+    /// Poll loops; rates are over the time since they were last asked for
+    Workers,
+    /// Dropped packets by reason
+    Drops {
+        /// Also the reasons that never occurred
+        #[arg(long, env = "TIDEGATE_ALL", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+        all: bool,
+    },
+    /// Time that packets spend in the balancer
+    Latency,
+    /// Next hops and their MAC addresses
+    Neighbors,
+    /// The process: version, configuration, time since start
+    Status,
+}
+
+/// Weights of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Level {
+    /// Something failed
+    Error,
+    /// Something is odd
+    Warn,
+    /// Something changed
+    Info,
+    /// Every health check, too
+    Debug,
+    /// Everything
+    Trace,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.strip_suffix('s').unwrap_or(text).parse::<f64>().ok();
+    let good = seconds.filter(|seconds| seconds.is_finite() && *seconds > 0.0);
+    good.ok_or_else(|| "not a number of seconds above 0, such as 10 or 0.5".to_owned())
+}
+
+/// `PORT=FILE`, or `FILE`; a path with a `=` in a file's name needs a `/` before it.
+fn port_file(text: &str) -> Result<(Option<String>, PathBuf), String> {
+    let (port, file) = match text.split_once('=') {
+        Some((port, file)) if !port.contains('/') => (Some(port.to_owned()), file),
+        _ => (None, text),
+    };
+    if file.is_empty() || port.as_deref() == Some("") {
+        return Err("neither FILE nor PORT=FILE".to_owned());
+    }
+    Ok((port, PathBuf::from(file)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_has_its_environment_variable() {
+        fn walk(command: &clap::Command) {
+            for arg in command.get_arguments() {
+                let id = arg.get_id().as_str();
+                let named = arg.get_long().is_some() && !["help", "version"].contains(&id);
+                let variable = arg.get_env().and_then(|name| name.to_str()).unwrap_or_default();
+                assert!(!named || variable.starts_with("TIDEGATE_"), "--{id} of {}", command.get_name());
+            }
+            command.get_subcommands().for_each(walk);
+        }
+        walk(&Args::command());
+    }
+
+    #[test]
+    fn eal_arguments_come_after_two_dashes() {
+        let args = ["tidegate", "run", "--config", "f", "--for", "2.5", "--", "--no-huge", "-m", "64"];
+        let Command::Run(run) = Args::try_parse_from(args).unwrap().command else { panic!("not run") };
+        assert_eq!((run.eal, run.for_seconds), (vec!["--no-huge".into(), "-m".into(), "64".into()], Some(2.5)));
+    }
+
+    #[test]
+    fn ports_and_files_are_told_apart() {
+        assert_eq!(port_file("wan=a.pcap"), Ok((Some("wan".into()), "a.pcap".into())));
+        assert_eq!(port_file("a.pcap"), Ok((None, "a.pcap".into())));
+        assert_eq!(port_file("./a=b.pcap"), Ok((None, "./a=b.pcap".into())));
+        assert!(port_file("wan=").is_err() && port_file("=a").is_err() && port_file("").is_err());
+    }
+
+    #[test]
+    fn seconds_are_above_zero() {
+        assert_eq!((seconds("10"), seconds("0.5s")), (Ok(10.0), Ok(0.5)));
+        for bad in ["0", "-1", "inf", "nan", "1m", ""] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Asks the API of the running tidegate.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use super::failure::Failure;
+use crate::control::api::Places;
+use crate::control::status::ApiError;
+
+/// Longer than anything that the API takes.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(90);
+/// Bytes of the longest answer: a million connections.
+const ANSWER_BYTES_MAX: usize = 1 << 30;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Client {
+    socket: Option<PathBuf>,
+}
+
+impl Client {
+    /// Asks at `socket`, or at the usual places.
+    pub fn new(socket: Option<PathBuf>) -> Self {
+        Self { socket }
+    }
+
+    /// The body of the answer to a GET.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn get(&self, path: &str) -> Result<String, Failure> {
+        self.send(Request::get(path).header("host", "tidegate").body(Full::default()))
+    }
+
+    /// The answer to a POST of `body`.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+        let strange = |error: serde_json::Error| Failure::running(format!("error: {path}: {error}"));
+        let body = serde_json::to_vec(body).map_err(strange)?;
+        let request = Request::post(path).header("host", "tidegate").header("content-type", "application/json");
+        let answer = self.send(request.body(Full::from(body)))?;
+        serde_json::from_str(&answer).map_err(strange)
+    }
+
+    fn send(&self, request: hyper::http::Result<Request<Full<Bytes>>>) -> Result<String, Failure> {
+        let request = request.map_err(|error| Failure::running(format!("error: {error}")))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::running(format!("error: cannot start: {error}")))?;
+        let (status, body) = runtime.block_on(async {
+            let (stream, path) = self.connect().await?;
+            let lost = |why: String| {
+                Failure::running(format!("error: {}: {why}; see the log of that tidegate", path.display()))
+            };
+            match tokio::time::timeout(ANSWER_TIME_MAX, exchange(stream, request)).await {
+                Ok(answer) => answer.map_err(|error| lost(format!("no answer from the running tidegate: {error}"))),
+                Err(_) => Err(lost(format!("no answer in {} s", ANSWER_TIME_MAX.as_secs()))),
+            }
+        })?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        let said = serde_json::from_str::<ApiError>(&body).map_or(body, |answer| answer.error);
+        Err(match status {
+            StatusCode::UNPROCESSABLE_ENTITY => Failure::configuration(said),
+            _ => Failure::running(format!("error: {said}")),
+        })
+    }
+
+    async fn connect(&self) -> Result<(UnixStream, PathBuf), Failure> {
+        let places = Places::of_process();
+        let candidates = self.socket.clone().map_or_else(|| places.candidates(), |socket| vec![socket]);
+        let mut tried = Vec::new();
+        for path in candidates {
+            let connected = match &self.socket {
+                None => trusted(&path, places.uid),
+                Some(_) => Ok(()),
+            };
+            let connected = match connected {
+                Ok(()) => UnixStream::connect(&path).await,
+                Err(error) => Err(error),
+            };
+            match connected {
+                Ok(stream) => return Ok((stream, path)),
+                Err(error) => tried.push((path, error)),
+            }
+        }
+        Err(nobody(&tried))
+    }
+}
+
+/// Everybody may put a socket into `/tmp`; only root's and the user's own are asked unless one is named.
+fn trusted(path: &Path, uid: u32) -> io::Result<()> {
+    let owner = fs::metadata(path)?.uid();
+    if owner == 0 || owner == uid || uid == 0 {
+        return Ok(());
+    }
+    Err(io::Error::new(ErrorKind::PermissionDenied, "it is another user's"))
+}
+
+fn nobody(tried: &[(PathBuf, io::Error)]) -> Failure {
+    let why = |error: &io::Error| match error.kind() {
+        ErrorKind::NotFound => "no such file".to_owned(),
+        ErrorKind::ConnectionRefused => "nobody listens".to_owned(),
+        ErrorKind::PermissionDenied if error.raw_os_error().is_some() => "permission denied".to_owned(),
+        _ => error.to_string(),
+    };
+    let places: Vec<String> =
+        tried.iter().map(|(path, error)| format!("{} ({})", path.display(), why(error))).collect();
+    let denied = tried.iter().any(|(_, error)| error.kind() == ErrorKind::PermissionDenied);
+    let advice = if denied {
+        "ask as root or as a member of the socket's group, or name another socket with --socket"
+    } else {
+        "start one with `tidegate run --config FILE`, or name its socket with --socket"
+    };
+    Failure::running(format!("error: no tidegate answers at {}; {advice}", places.join(", ")))
+}
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn exchange(stream: UnixStream, request: Request<Full<Bytes>>) -> Result<(StatusCode, String), AnyError> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await?.to_bytes();
+    Ok((status, String::from_utf8(body.to_vec())?))
+}

@@ -1,0 +1,23 @@
+//! The two ways out: standard output and standard error.
+
+use std::io::{ErrorKind, Write};
+
+use super::failure::Failure;
+
+/// Writes `text` to standard output. A reader that has gone ends the command, silently, as SIGPIPE would.
+///
+/// # Errors
+/// What the command then ends with.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::broken_pipe()),
+        Err(error) => Err(Failure::running(format!("error: cannot write to standard output: {error}"))),
+    }
+}
+
+/// Writes a line to standard error; if that fails there is nobody to tell.
+pub fn error_line(line: &str) {
+    _ = writeln!(std::io::stderr().lock(), "{line}");
+}

@@ -1,0 +1,73 @@
+//! HTTP with JSON over a Unix socket: how the command line and other programs look in and steer.
+
+mod ask;
+mod routes;
+mod socket;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+pub use routes::router;
+pub use socket::{Places, Socket, SocketError, bind};
+
+use super::serve::Shared;
+
+/// Clients served at once; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 64;
+/// How long a client may take to send a request's head, and how long it may stay without one.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a connection may last: the request in work is finished then, and the client connects again.
+const CONNECTION_TIME_MAX: Duration = Duration::from_secs(60);
+/// What a connection gets beyond that to finish.
+const FINISH_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Serves on `socket` until it is aborted, which also removes the socket's file.
+pub async fn serve(socket: Socket, shared: Arc<Shared>) {
+    let router = router(shared);
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        match socket.listener.accept().await {
+            Ok((stream, _)) => {
+                let router = router.clone();
+                connections.spawn(async move {
+                    serve_one(stream, router).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                // Most likely the process has no file descriptor left; trying at once would only burn the CPU.
+                warn!("the API cannot accept a client: {error}");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn serve_one(stream: UnixStream, router: axum::Router) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    let ended = match tokio::time::timeout(CONNECTION_TIME_MAX, connection.as_mut()).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(FINISH_TIME_MAX, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        debug!("a client of the API left early: {error}");
+    }
+}

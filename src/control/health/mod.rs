@@ -1,0 +1,123 @@
+//! Health checks: one task a backend, and the results that change something.
+
+mod check;
+mod http;
+mod task;
+mod tcp;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+
+pub use check::Outcome;
+pub use task::{Standing, Target};
+
+use super::config::Config;
+use super::manager::{HealthChange, Key};
+
+/// Checks that run at the same moment: each holds a socket, and the process has 1,024 of them by default.
+const CHECKS_MAX: usize = 512;
+/// Results that may wait to be taken over; a task with one more waits.
+const RESULTS_MAX: usize = 4096;
+
+/// Runs the checks that the configuration asks for. Lives on a tokio runtime.
+pub struct Supervisor {
+    tasks: HashMap<Key, Task>,
+    permits: Arc<Semaphore>,
+    serial: u64,
+    sender: mpsc::Sender<Event>,
+    events: mpsc::Receiver<Event>,
+}
+
+/// A result, with the task that it comes from.
+pub(super) struct Event {
+    key: Key,
+    serial: u64,
+    healthy: bool,
+    reason: String,
+}
+
+struct Task {
+    target: Target,
+    serial: u64,
+    handle: JoinHandle<()>,
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.handle.abort();
+    }
+}
+
+impl Default for Supervisor {
+    fn default() -> Self {
+        let (sender, events) = mpsc::channel(RESULTS_MAX);
+        Self { tasks: HashMap::new(), permits: Arc::new(Semaphore::new(CHECKS_MAX)), serial: 0, sender, events }
+    }
+}
+
+impl Supervisor {
+    /// Starts, ends and changes checks so that they are those of `config`; the others go on undisturbed. A check that
+    /// starts goes on from what `health` says of its backend: `None` is taken for good.
+    pub fn sync(&mut self, config: &Config, health: impl Fn(&str, &str) -> Option<bool>) {
+        let mut wanted: HashMap<Key, Target> = HashMap::new();
+        for service in &config.services {
+            for backend in &service.backends {
+                if let Some(target) = Target::of(service, backend) {
+                    wanted.insert((service.name.clone(), backend.name.clone()), target);
+                }
+            }
+        }
+        self.tasks.retain(|key, task| wanted.get(key) == Some(&task.target));
+        for (key, target) in wanted {
+            if !self.tasks.contains_key(&key) {
+                let known = health(&key.0, &key.1);
+                self.start(key, target, known);
+            }
+        }
+    }
+
+    /// How many backends are checked.
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Whether no backend is checked.
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Waits for results, and gives all that are there.
+    pub async fn changes(&mut self) -> Vec<HealthChange> {
+        let mut changes = Vec::new();
+        // The supervisor keeps a sender, so that the channel never ends.
+        let mut next = self.events.recv().await;
+        while let Some(event) = next {
+            // A task that was ended may have left a result behind.
+            if self.tasks.get(&event.key).is_some_and(|task| task.serial == event.serial) {
+                let Event { key: (service, backend), healthy, reason, .. } = event;
+                changes.push(HealthChange { service, backend, healthy, reason });
+            }
+            next = self.events.try_recv().ok();
+        }
+        changes
+    }
+
+    fn start(&mut self, key: Key, target: Target, known: Option<bool>) {
+        self.serial += 1;
+        let serial = self.serial;
+        let sender = self.sender.clone();
+        let permits = self.permits.clone();
+        let name = key.clone();
+        let report = move |healthy, reason| {
+            let event = Event { key: name.clone(), serial, healthy, reason };
+            let sender = sender.clone();
+            // Fails only when the supervisor is gone, and the task with it.
+            async move { _ = sender.send(event).await }
+        };
+        let handle = tokio::spawn(task::run(key.clone(), target.clone(), known, permits, report));
+        self.tasks.insert(key, Task { target, serial, handle });
+    }
+}

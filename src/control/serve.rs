@@ -1,0 +1,182 @@
+//! The management thread's loop: signals, timers, health results and the API, until the process is to end.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{error, info, warn};
+
+use super::api::{self, Places, SocketError};
+use super::config;
+use super::health::Supervisor;
+use super::manager::{self, Manager, ReloadError};
+use super::status::ReloadReport;
+
+/// What the command line adds to the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct ServeOptions {
+    /// In place of `control.socket`.
+    pub socket: Option<PathBuf>,
+    /// Ends after this many seconds.
+    pub for_seconds: Option<f64>,
+}
+
+/// Why the loop came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By SIGTERM or SIGINT, named here. Another one of them ends the process at once.
+    Signal(&'static str),
+    /// After `for_seconds`.
+    TimeUp,
+}
+
+/// Why the management side could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The operating system refused something that every process gets.
+    #[error("cannot start the management thread: {0}")]
+    Runtime(#[from] std::io::Error),
+    /// The API's socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+}
+
+/// The manager, and who must hear of its changes.
+pub struct Shared {
+    manager: Mutex<Manager>,
+    reloads: tokio::sync::Mutex<()>,
+    reloaded: Notify,
+}
+
+impl Shared {
+    /// Wraps `manager` for the API.
+    pub fn new(manager: Manager) -> Arc<Self> {
+        Arc::new(Self { manager: Mutex::new(manager), reloads: tokio::sync::Mutex::new(()), reloaded: Notify::new() })
+    }
+
+    /// The manager; never to be held over an await.
+    pub fn manager(&self) -> MutexGuard<'_, Manager> {
+        self.manager.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reloads, one caller after the other; the file is read on another thread.
+    ///
+    /// # Errors
+    /// Why nothing has changed.
+    pub async fn reload(&self, path: Option<PathBuf>) -> Result<ReloadReport, ReloadError> {
+        let _turn = self.reloads.lock().await;
+        let path = self.manager().reload_path(path.as_deref());
+        let file = path.clone();
+        let loaded = tokio::task::spawn_blocking(move || manager::load(&file)).await;
+        let loaded = loaded.unwrap_or_else(|_| Err(ReloadError::NotAFile(path.display().to_string())));
+        let report = self.manager().take_over(&path, loaded)?;
+        self.reloaded.notify_one();
+        Ok(report)
+    }
+}
+
+/// Runs the management side on this thread until a signal or the time ends it.
+///
+/// # Errors
+/// Why it could not start.
+pub fn serve(manager: Manager, options: ServeOptions) -> Result<Ended, ServeError> {
+    // Reading files and asking workers may block; a few threads do that.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
+    let ended = runtime.block_on(run(manager, options, std::future::pending()));
+    // A question that nobody answers must not keep the process.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    let ended = ended?;
+    exit_on_next_signal()?;
+    Ok(ended)
+}
+
+/// The loop; also ends, as if the time were up, when `stop` does.
+async fn run(manager: Manager, options: ServeOptions, stop: impl Future<Output = ()>) -> Result<Ended, ServeError> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let configured = manager.config().control.socket.clone();
+    let explicit = options.socket.is_some() || configured != config::Control::default().socket;
+    let socket = api::bind(&options.socket.unwrap_or(configured), explicit, &Places::of_process()).await?;
+    for note in &socket.notes {
+        warn!("{note}");
+    }
+    info!("API on {}", socket.path.display());
+    let shared = Shared::new(manager);
+    let server = tokio::spawn(api::serve(socket, shared.clone()));
+    let mut supervisor = Supervisor::default();
+    sync(&mut supervisor, &shared);
+    let end = options.for_seconds.map(|seconds| Instant::now() + duration(seconds));
+    let mut stop = std::pin::pin!(stop);
+    let mut every_second = tokio::time::interval(Duration::from_secs(1));
+    // After a pause of the whole process the workers get their time before they are judged again.
+    every_second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let ended = loop {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => break Ended::Signal("SIGTERM"),
+            _ = interrupt.recv() => break Ended::Signal("SIGINT"),
+            () = at(end) => break Ended::TimeUp,
+            () = &mut stop => break Ended::TimeUp,
+            // Before the results, which may be of backends that the reload has moved.
+            () = shared.reloaded.notified() => sync(&mut supervisor, &shared),
+            _ = hangup.recv() => {
+                let shared = shared.clone();
+                // Its result is logged where it happens.
+                tokio::spawn(async move { shared.reload(None).await.is_ok() });
+            }
+            changes = supervisor.changes() => {
+                if let Err(error) = shared.manager().set_health(&changes) {
+                    error!("health results could not be put into service: {error}");
+                }
+            }
+            _ = every_second.tick() => shared.manager().watch_workers(),
+        }
+    };
+    server.abort();
+    // Waits until the socket's file is gone.
+    _ = server.await;
+    Ok(ended)
+}
+
+fn sync(supervisor: &mut Supervisor, shared: &Shared) {
+    let manager = shared.manager();
+    supervisor.sync(manager.config(), |service, backend| manager.health(service, backend));
+}
+
+/// Waits for that moment, or for ever.
+async fn at(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Seconds that are no number of seconds are taken for a year.
+fn duration(seconds: f64) -> Duration {
+    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    Duration::try_from_secs_f64(seconds).unwrap_or(YEAR).min(YEAR)
+}
+
+/// From now on, until the process has drained, SIGTERM or SIGINT ends it at once: their handlers stay when the loop's
+/// runtime is gone, and without a listener they would be ignored.
+fn exit_on_next_signal() -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut terminate, mut interrupt) = {
+        let _inside = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
+    std::thread::Builder::new().name("second-signal".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        });
+        std::process::exit(1);
+    })?;
+    Ok(())
+}

@@ -1,0 +1,310 @@
+//! What the API answers with, field by field; the names are stable.
+
+use serde::{Deserialize, Serialize};
+
+pub use super::stats::{Quantiles, Stats};
+
+/// `GET /v1/status`: the process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// Commit that it was built from; `unknown` outside a checkout.
+    pub revision: String,
+    /// DPDK that it was built with; `none` without.
+    pub dpdk: String,
+    /// Process number.
+    pub pid: u32,
+    /// Seconds since the start.
+    pub uptime_s: f64,
+    /// Number of the snapshot that control published last.
+    pub generation: u64,
+    /// The file given at start, which SIGHUP and a reload without a file read.
+    pub config: String,
+    /// The file that the running configuration came from.
+    pub loaded: String,
+    /// Seconds since it was loaded.
+    pub loaded_s: f64,
+    /// How many workers there are.
+    pub workers: u16,
+    /// Why the last reload was refused, if it was.
+    pub reload_error: Option<String>,
+}
+
+/// `GET /v1/services`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Services {
+    /// In the order of the configuration.
+    pub services: Vec<ServiceStatus>,
+}
+
+/// One service with its backends.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// As configured.
+    pub name: String,
+    /// The address that clients connect to.
+    pub vip: String,
+    /// The port that clients connect to; `null` for every port.
+    pub port: Option<u16>,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// How packets reach the backends.
+    pub mode: String,
+    /// How new connections get their backend.
+    pub scheduler: String,
+    /// Backends that take new connections.
+    pub backends_up: usize,
+    /// Packets of all its backends.
+    pub packets: u64,
+    /// Bytes of all its backends.
+    pub bytes: u64,
+    /// Connections open now.
+    pub connections: u64,
+    /// In the order of the configuration.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// `GET /v1/backends`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Backends {
+    /// Those of all services, in the order of the configuration.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// One backend.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// Its service's name.
+    pub service: String,
+    /// As configured, unique in its service.
+    pub name: String,
+    /// The real server.
+    pub address: String,
+    /// The port that packets reach it on; `null` where the client's stays.
+    pub port: Option<u16>,
+    /// Share of new connections.
+    pub weight: u16,
+    /// What it does, all taken together: `up`, `drain` or `down`.
+    pub state: String,
+    /// Seconds since it is so.
+    pub since_s: f64,
+    /// Why it is so.
+    pub reason: String,
+    /// What the configuration says: `up`, `drain` or `down`.
+    pub wanted: String,
+    /// What its health checks say: `up`, `down`, `unknown` before the first result, or `unchecked`.
+    pub health: String,
+    /// Packets to it and, through NAT, from it.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Connections open now.
+    pub connections: u64,
+    /// Connections ever opened.
+    pub connections_total: u64,
+}
+
+/// `GET /v1/connections`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Connections {
+    /// In no order.
+    pub connections: Vec<ConnectionStatus>,
+    /// Whether there are more than were asked for.
+    pub truncated: bool,
+}
+
+/// One connection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConnectionStatus {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Client's address and port.
+    pub client: String,
+    /// VIP and port.
+    pub vip: String,
+    /// The service's name; `null` if it is gone from the configuration.
+    pub service: Option<String>,
+    /// The backend's name; `null` if it is gone from the configuration.
+    pub backend: Option<String>,
+    /// The backend's address and port, if that is known.
+    pub backend_address: Option<String>,
+    /// `syn`, `established`, `fin`, `udp_oneway` or `udp`.
+    pub state: String,
+    /// Seconds until it ends if nothing more comes.
+    pub left_s: u16,
+    /// The worker that owns it.
+    pub worker: u16,
+}
+
+/// `GET /v1/ports`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ports {
+    /// In the order of the configuration.
+    pub ports: Vec<PortStatus>,
+}
+
+/// One port, as its driver tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortStatus {
+    /// As configured.
+    pub name: String,
+    /// As configured: PCI address or vdev.
+    pub device: String,
+    /// The driver's name.
+    pub driver: String,
+    /// Its own MAC address.
+    pub mac: String,
+    /// Whether the link is up.
+    pub link_up: bool,
+    /// Speed of the link in Mbit/s; `null` where the driver does not know.
+    pub speed_mbps: Option<u32>,
+    /// Largest IP packet in bytes.
+    pub mtu: u16,
+    /// Receive queues in use.
+    pub rx_queues: u16,
+    /// Transmit queues in use.
+    pub tx_queues: u16,
+    /// Whether the NIC spreads packets over the queues.
+    pub rss: bool,
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Packets transmitted.
+    pub tx_packets: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Packets that the NIC lost because no worker took them in time.
+    pub rx_missed: u64,
+    /// Faulty packets received.
+    pub rx_errors: u64,
+    /// Packets that could not be transmitted.
+    pub tx_errors: u64,
+    /// Packet buffers in use in the port's pool.
+    pub mbufs_in_use: u64,
+    /// Packet buffers of the pool.
+    pub mbufs_total: u64,
+}
+
+/// `GET /v1/workers`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Workers {
+    /// What `seconds` and the rates are taken over: since the last look, or the start.
+    pub seconds: f64,
+    /// In order of number.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// One worker; the rates are over [`Workers::seconds`], the counts since the start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its number.
+    pub id: u16,
+    /// The CPU that it is pinned to.
+    pub cpu: Option<u32>,
+    /// Packets taken from ports.
+    pub rx_packets: u64,
+    /// Packets forwarded.
+    pub tx_packets: u64,
+    /// Packets answered by the balancer itself.
+    pub replies: u64,
+    /// Packets dropped.
+    pub drops: u64,
+    /// Packets passed to other workers.
+    pub handoffs: u64,
+    /// Connections open now.
+    pub connections: u64,
+    /// Connections that it may track.
+    pub connections_max: u64,
+    /// Packets received a second.
+    pub packets_per_s: f64,
+    /// Packets in a burst that had any; `null` without packets.
+    pub packets_per_burst: Option<f64>,
+    /// TSC cycles spent on a packet; `null` without packets.
+    pub cycles_per_packet: Option<f64>,
+    /// Share of the time with packets at hand, 0 to 1; `null` where the clock's rate is not known.
+    pub busy_share: Option<f64>,
+    /// Number of the snapshot that it uses.
+    pub generation: u64,
+    /// Whether its loop has stopped turning.
+    pub stalled: bool,
+}
+
+/// `GET /v1/drops`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Drops {
+    /// In the order of the packet path's checks.
+    pub drops: Vec<DropStatus>,
+}
+
+/// Packets dropped for one reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropStatus {
+    /// The word in stats and metrics.
+    pub reason: String,
+    /// One sentence.
+    pub meaning: String,
+    /// Packets.
+    pub count: u64,
+}
+
+/// `GET /v1/latency`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Time in the balancer, from the receive burst to the transmit burst, sampled.
+    pub latency_ns: Quantiles,
+}
+
+/// `GET /v1/neighbors`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Neighbors {
+    /// By worker, port and address.
+    pub neighbors: Vec<NeighborStatus>,
+}
+
+/// One next hop as one worker knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NeighborStatus {
+    /// The port behind which it is.
+    pub port: String,
+    /// Its address.
+    pub address: String,
+    /// Its MAC address, once known.
+    pub mac: Option<String>,
+    /// `static`, `reachable`, `probing` or `incomplete`.
+    pub state: String,
+    /// Who knows it.
+    pub worker: u16,
+}
+
+/// Body of `POST /v1/reload`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadRequest {
+    /// The file to load; the one given at start if left out.
+    #[serde(default)]
+    pub path: Option<std::path::PathBuf>,
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// The file that was loaded.
+    pub path: String,
+    /// Number of the snapshot that holds it.
+    pub generation: u64,
+    /// One line, such as `+1 service, -2 backends, 3 weights`.
+    pub summary: String,
+    /// Each change as a line that begins with `+`, `-` or `~`.
+    pub changes: Vec<String>,
+    /// What is allowed but probably not meant.
+    pub warnings: Vec<String>,
+}
+
+/// Body of every answer that is not 2xx.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiError {
+    /// What is wrong, and what would be right.
+    pub error: String,
+}

@@ -1,0 +1,200 @@
+//! The manager's answers to the API.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use super::config::{Backend, Service, State};
+use super::manager::{Manager, Progress};
+use super::stats::BackendStats;
+use super::status::*;
+use crate::lb::handle::WorkerHandle;
+use crate::lb::snapshot::Snapshot;
+use crate::lb::verdict::DropReason;
+
+/// The workers' counters at the last look, which rates are taken from.
+pub(super) struct Look {
+    at: Instant,
+    workers: Vec<Seen>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    rx_packets: u64,
+    busy_turns: u64,
+    busy_cycles: u64,
+}
+
+impl Look {
+    /// All counters were zero at `at`.
+    pub(super) fn start(at: Instant) -> Self {
+        Self { at, workers: Vec::new() }
+    }
+}
+
+impl Manager {
+    /// `GET /v1/status`.
+    pub fn status(&self) -> Status {
+        Status {
+            version: env!("TIDEGATE_VERSION").to_owned(),
+            revision: env!("GIT_REVISION").to_owned(),
+            dpdk: env!("DPDK_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_s: self.uptime().as_secs_f64(),
+            generation: self.published.current().generation,
+            config: self.config_path.display().to_string(),
+            loaded: self.loaded.display().to_string(),
+            loaded_s: self.loaded_at.elapsed().as_secs_f64(),
+            workers: self.workers.len().try_into().unwrap_or(u16::MAX),
+            reload_error: self.reload_error.clone(),
+        }
+    }
+
+    /// `GET /v1/stats`.
+    pub fn stats(&self) -> Stats {
+        Stats::collect(self.uptime().as_secs_f64(), &self.published.current(), &self.workers)
+    }
+
+    /// `GET /v1/services`.
+    pub fn services(&self) -> Services {
+        let stats = self.stats();
+        let figures: HashMap<&str, HashMap<&str, &BackendStats>> = stats
+            .services
+            .iter()
+            .map(|s| (s.name.as_str(), s.backends.iter().map(|b| (b.name.as_str(), b)).collect()))
+            .collect();
+        let services = self.config.services.iter();
+        Services { services: services.map(|s| self.service(s, figures.get(s.name.as_str()))).collect() }
+    }
+
+    /// `GET /v1/backends`.
+    pub fn backends(&self) -> Backends {
+        Backends { backends: self.services().services.into_iter().flat_map(|service| service.backends).collect() }
+    }
+
+    fn service(&self, service: &Service, figures: Option<&HashMap<&str, &BackendStats>>) -> ServiceStatus {
+        let figures_of = |b: &Backend| figures.and_then(|figures| figures.get(b.name.as_str()).copied());
+        let backends: Vec<_> = service.backends.iter().map(|b| self.backend(service, b, figures_of(b))).collect();
+        let up = service.backends.iter().filter(|b| self.overrides.effective(service, b) == State::Up);
+        ServiceStatus {
+            name: service.name.clone(),
+            vip: service.vip.to_string(),
+            port: service.port,
+            protocol: service.protocol.to_string(),
+            mode: service.mode.to_string(),
+            scheduler: service.scheduler.to_string(),
+            backends_up: up.count(),
+            packets: backends.iter().map(|b| b.packets).sum(),
+            bytes: backends.iter().map(|b| b.bytes).sum(),
+            connections: backends.iter().map(|b| b.connections).sum(),
+            backends,
+        }
+    }
+
+    fn backend(&self, service: &Service, backend: &Backend, figures: Option<&BackendStats>) -> BackendStatus {
+        let standing = self.standings.get(&(service.name.clone(), backend.name.clone()));
+        let health = match (&service.health, self.overrides.health(&service.name, &backend.name)) {
+            (None, _) => "unchecked",
+            (Some(_), None) => "unknown",
+            (Some(_), Some(true)) => "up",
+            (Some(_), Some(false)) => "down",
+        };
+        let figures = figures.cloned().unwrap_or_default();
+        BackendStatus {
+            service: service.name.clone(),
+            name: backend.name.clone(),
+            address: backend.address.to_string(),
+            port: service.backend_port(backend),
+            weight: backend.weight,
+            state: self.overrides.effective(service, backend).to_string(),
+            since_s: standing.map_or(0.0, |standing| standing.since.elapsed().as_secs_f64()),
+            reason: standing.map(|standing| standing.reason.clone()).unwrap_or_default(),
+            wanted: self.overrides.state(&service.name, &backend.name).unwrap_or(backend.state).to_string(),
+            health: health.to_owned(),
+            packets: figures.packets,
+            bytes: figures.bytes,
+            connections: figures.connections,
+            connections_total: figures.connections_total,
+        }
+    }
+
+    /// `GET /v1/workers`; what the next one's rates are taken from is noted.
+    pub fn workers(&mut self) -> Workers {
+        let now = Instant::now();
+        let seconds = now.duration_since(self.last_look.at).as_secs_f64();
+        let mut seen = Vec::with_capacity(self.workers.len());
+        let mut rows = Vec::with_capacity(self.workers.len());
+        for (index, worker) in self.workers.iter().enumerate() {
+            let before = self.last_look.workers.get(index).copied().unwrap_or_default();
+            let progress = self.progress.get(index).copied().unwrap_or_default();
+            let (row, counters) = worker_row(worker, before, progress, seconds, self.tsc_hz);
+            rows.push(row);
+            seen.push(counters);
+        }
+        self.last_look = Look { at: now, workers: seen };
+        Workers { seconds, workers: rows }
+    }
+
+    /// `GET /v1/drops`; `all` has the reasons that never occurred, too.
+    pub fn drops(&self, all: bool) -> Drops {
+        let rows = DropReason::ALL.iter().map(|&reason| DropStatus {
+            reason: reason.label().to_owned(),
+            meaning: reason.meaning().to_owned(),
+            count: self.workers.iter().map(|worker| worker.counters.drops(reason)).sum(),
+        });
+        Drops { drops: rows.filter(|row| all || row.count > 0).collect() }
+    }
+
+    /// `GET /v1/latency`.
+    pub fn latency(&self) -> Latency {
+        Latency { latency_ns: Quantiles::of(&self.workers) }
+    }
+
+    /// `GET /v1/ports`, as a question that may be asked without the manager: drivers may take their time.
+    pub fn ports_callback(&self) -> super::manager::PortsCallback {
+        self.ports.clone()
+    }
+
+    /// The workers, for questions that only they can answer.
+    pub fn worker_handles(&self) -> Vec<WorkerHandle> {
+        self.workers.clone()
+    }
+
+    /// The newest snapshot.
+    pub fn snapshot(&self) -> std::sync::Arc<Snapshot> {
+        self.published.current()
+    }
+}
+
+fn worker_row(
+    worker: &WorkerHandle,
+    before: Seen,
+    progress: Progress,
+    seconds: f64,
+    tsc_hz: Option<u64>,
+) -> (WorkerStatus, Seen) {
+    let c = &worker.counters;
+    let seen =
+        Seen { rx_packets: c.rx_packets.get(), busy_turns: c.busy_turns.get(), busy_cycles: c.busy_cycles.get() };
+    let packets = seen.rx_packets.saturating_sub(before.rx_packets) as f64;
+    let busy_turns = seen.busy_turns.saturating_sub(before.busy_turns) as f64;
+    let cycles = seen.busy_cycles.saturating_sub(before.busy_cycles) as f64;
+    let cycles_passed = tsc_hz.map(|hz| hz as f64 * seconds).filter(|&passed| passed > 0.0);
+    let row = WorkerStatus {
+        id: worker.id.0,
+        cpu: worker.cpu,
+        rx_packets: seen.rx_packets,
+        tx_packets: c.tx_packets.get(),
+        replies: c.replies.get(),
+        drops: c.drops_total(),
+        handoffs: c.handoffs.get(),
+        connections: c.connections_active.get(),
+        connections_max: worker.connections_max,
+        packets_per_s: if seconds > 0.0 { packets / seconds } else { 0.0 },
+        packets_per_burst: (busy_turns > 0.0).then(|| packets / busy_turns),
+        cycles_per_packet: (packets > 0.0).then(|| cycles / packets),
+        busy_share: cycles_passed.map(|passed| (cycles / passed).min(1.0)),
+        generation: c.generation.get(),
+        stalled: progress.is_stalled(),
+    };
+    (row, seen)
+}
