@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """A client for the tests: many short connections, each one request, and a count of the servers that answered.
 
-Prints one JSON object: {"ok": 1000, "failed": 0, "by": {"s1": 334, ...}, "errors": {...}, "seconds": 1.2}.
+Prints one JSON object: {"ok": 1000, "failed": 0, "by": {"s1": 334, ...}, "errors": {...}, "stalled": 0, "seconds": 1.2}.
+`stalled` counts answers that took 0.9 s or more, which is what a lost packet of a handshake costs.
 Exit status 0 whatever the servers do; what is acceptable is for the caller to say.
 """
 
@@ -64,15 +65,18 @@ async def run(arguments):
     """All connections, `parallel` at a time, without a retry."""
     by, errors = collections.Counter(), collections.Counter()
     numbers = iter(range(arguments.connections))
+    seconds = []
 
     async def worker():
         for number in numbers:
+            begin = time.monotonic()
             try:
                 if arguments.udp:
                     question = over_udp(arguments.host, arguments.port, number)
                 else:
                     question = over_tcp(arguments.host, arguments.port, arguments.path)
                 by[await asyncio.wait_for(question, arguments.timeout)] += 1
+                seconds.append(time.monotonic() - begin)
             except (OSError, ValueError, asyncio.TimeoutError) as error:
                 errors[f"{type(error).__name__}: {error}"] += 1
 
@@ -83,6 +87,7 @@ async def run(arguments):
         "failed": sum(errors.values()),
         "by": dict(sorted(by.items())),
         "errors": dict(errors),
+        "stalled": sum(one >= 0.9 for one in seconds),
         "seconds": round(time.monotonic() - start, 3),
     }
 
