@@ -31,6 +31,8 @@ for vip in "$VIP4" "$VIP6"; do
     await_service "$vip" 30 3 --udp
     check_short "$vip" 300 --udp
 done
+check_client_address "$VIP4" 10.0.0.7
+check_client_address "$VIP6" fd00:a::7
 check_crash "$VIP4"
 check_crash "$VIP6"
 check_reload "$VIP4" "$TG_DIR/weight.toml"

@@ -2,6 +2,7 @@
 """A backend for the tests: HTTP over TCP and a datagram echo over UDP, every answer with the server's name.
 
 /who      the name and a line feed
+/from     the client's address as the server sees it
 /big      the 10 MB of `payload()`, whose SHA-256 is PAYLOAD_SHA256
 /slow     the same bytes at 2 MB/s
 /upload   POST: SHA-256 of the body, in hexadecimal
@@ -60,7 +61,7 @@ class Server:
         body = await reader.readexactly(length)
         close = version == "HTTP/1.0" or headers.get("connection") == "close"
 
-        status, answer, slow = self.answer(method, target.split("?")[0], body)
+        status, answer, slow = self.answer(method, target.split("?")[0], body, writer.get_extra_info("peername"))
         writer.write(
             f"HTTP/1.1 {status}\r\nX-Server: {self.name}\r\nContent-Type: application/octet-stream\r\n"
             f"Content-Length: {len(answer)}\r\nConnection: {'close' if close else 'keep-alive'}\r\n\r\n".encode()
@@ -70,10 +71,12 @@ class Server:
         await writer.drain()
         return not close
 
-    def answer(self, method, path, body):
+    def answer(self, method, path, body, peer):
         """Status line, body, and whether it goes out slowly."""
         if path == "/who":
             return "200 OK", f"{self.name}\n".encode(), False
+        if path == "/from":
+            return "200 OK", f"{peer[0]}\n".encode(), False
         if path in ("/big", "/slow"):
             return "200 OK", self.payload, path == "/slow"
         if path == "/upload" and method == "POST":

@@ -569,6 +569,14 @@ check_short() {
     tg_step "$vip${*:+ $*}: $connections short connections, none failed: $(field "$result" "r['by']") in $(field "$result" "r['seconds']") s"
 }
 
+# The servers must see the client's own address.
+check_client_address() {
+    local seen
+    seen=$(on client curl -sS --max-time 10 "$(url "$1" /from)")
+    [ "$seen" = "$2" ] || tg_fail "behind $1 a server sees '$seen' instead of the client, $2"
+    tg_step "$1: the servers see the client, $2"
+}
+
 check_big() {
     local sum
     sum=$(fetch_sha256 "$(url "$1" /big)") || tg_fail "the download from $1 breaks"

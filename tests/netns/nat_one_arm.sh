@@ -27,6 +27,8 @@ for vip in "$VIP4" "$VIP6"; do
     check_big "$vip"
     check_upload "$vip"
 done
+check_client_address "$VIP4" 10.0.0.7
+check_client_address "$VIP6" fd00:a::7
 check_crash "$VIP4"
 check_reload "$VIP6" "$TG_DIR/second.toml"
 tg_stop 30000
