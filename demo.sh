@@ -129,7 +129,7 @@ build() {
     [ -z "$options" ] || echo "   DPDK is missing, so only what does without it is built"
     # shellcheck disable=SC2086
     as_builder cargo build --release $options --quiet || give_up "cargo build --release fails"
-    echo "   target/release/tidegate is there, after $((SECONDS - start)) s"
+    echo "   $TIDEGATE is there, after $((SECONDS - start)) s"
 }
 
 # ---- real traffic ----------------------------------------------------------------------------------------------

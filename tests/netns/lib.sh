@@ -15,7 +15,7 @@
 
 TG_LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 TG_TOP=$(cd "$TG_LIB/../.." && pwd)
-TIDEGATE=${TIDEGATE:-$TG_TOP/target/release/tidegate}
+TIDEGATE=${TIDEGATE:-${CARGO_TARGET_DIR:-$TG_TOP/target}/release/tidegate}
 # AF_PACKET needs neither a library nor BPF; net_af_xdp works as well where DPDK has it.
 TG_VDEV=${TIDEGATE_TEST_VDEV:-net_af_packet}
 TG_KEEP=""
