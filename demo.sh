@@ -159,7 +159,7 @@ set_up() {
     tg_layout one-arm nat+gre
     tg_config "$TG_DIR/tidegate.toml" 1
     {
-        tg_service web "$VIP4" nat rr tcp "$TG_BACKENDS4"
+        tg_service web "$VIP4" nat maglev tcp "$TG_BACKENDS4"
         tg_service direct "$GRE_VIP4" gre maglev tcp "$TG_BACKENDS4"
     } >>"$TG_DIR/tidegate.toml"
     start_servers

@@ -10,7 +10,7 @@ tg_layout one-arm dsr
 configuration() {
     tg_config "$1" 1
     tg_service web4 "$VIP4" dsr maglev tcp "$TG_BACKENDS4" "$2" >>"$1"
-    tg_service web6 "$VIP6" dsr rr tcp "$TG_BACKENDS6" "$2" >>"$1"
+    tg_service web6 "$VIP6" dsr maglev tcp "$TG_BACKENDS6" "$2" >>"$1"
     tg_service udp4 "$VIP4" dsr maglev udp "$TG_BACKENDS4" >>"$1"
 }
 configuration "$TG_DIR/first.toml" 100

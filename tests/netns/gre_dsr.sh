@@ -12,7 +12,7 @@ configuration() {
     tg_config "$1" 2
     tg_service web4 "$VIP4" gre maglev tcp "$3" "$2" >>"$1"
     tg_service web6 "$VIP6" gre maglev tcp "$4" "$2" >>"$1"
-    tg_service udp4 "$VIP4" gre rr udp "$TG_BACKENDS4" >>"$1"
+    tg_service udp4 "$VIP4" gre maglev udp "$TG_BACKENDS4" >>"$1"
     tg_service udp6 "$VIP6" gre maglev udp "$TG_BACKENDS6" >>"$1"
 }
 configuration "$TG_DIR/first.toml" 100 "$TG_BACKENDS4" "$TG_BACKENDS6"

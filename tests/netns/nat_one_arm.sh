@@ -10,7 +10,7 @@ tg_layout one-arm nat
 configuration() {
     tg_config "$1" 1
     tg_service web4 "$VIP4" nat maglev tcp "$TG_BACKENDS4" "$2" >>"$1"
-    tg_service web6 "$VIP6" nat wrr tcp "$TG_BACKENDS6" "$2" >>"$1"
+    tg_service web6 "$VIP6" nat maglev tcp "$TG_BACKENDS6" "$2" >>"$1"
 }
 configuration "$TG_DIR/first.toml" 100
 configuration "$TG_DIR/second.toml" 0

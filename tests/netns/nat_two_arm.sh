@@ -13,10 +13,10 @@ command -v nginx >/dev/null && kind=nginx
 # nginx has no datagram echo, so UDP has its own pass below with the other servers.
 configuration() {
     tg_config "$1" 2
-    tg_service web4 "$VIP4" nat rr tcp "$TG_BACKENDS4" "$2" >>"$1"
+    tg_service web4 "$VIP4" nat maglev tcp "$TG_BACKENDS4" "$2" >>"$1"
     tg_service web6 "$VIP6" nat maglev tcp "$TG_BACKENDS6" "$2" >>"$1"
     tg_service udp4 "$VIP4" nat maglev udp "$TG_BACKENDS4" >>"$1"
-    tg_service udp6 "$VIP6" nat rr udp "$TG_BACKENDS6" >>"$1"
+    tg_service udp6 "$VIP6" nat maglev udp "$TG_BACKENDS6" >>"$1"
 }
 configuration "$TG_DIR/first.toml" 100
 configuration "$TG_DIR/second.toml" 0
