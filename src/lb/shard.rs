@@ -198,7 +198,7 @@ impl Shard {
 
     fn sweep(&mut self, snapshot: &Snapshot, v4: usize, v6: usize, now: Now) {
         let counters = self.counters.clone();
-        let mut gone = |backend| {
+        let gone = |backend| {
             counters.connections_expired.add(1);
             closed(&counters, snapshot, backend);
         };

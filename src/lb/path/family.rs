@@ -17,8 +17,6 @@ pub(super) trait Family: Address + Into<IpAddr> {
     const SRC: usize;
     /// Offset of TTL or hop limit in the IP header.
     const TTL: usize;
-    /// The protocol number of ICMP for the family.
-    const ICMP: u8;
 
     /// The five-tuple of a parsed frame.
     fn key(parsed: &Parsed, frame: &[u8]) -> FiveTuple<Self>;
@@ -46,7 +44,6 @@ impl Family for Ipv4Addr {
     const LEN: usize = 4;
     const SRC: usize = 12;
     const TTL: usize = 8;
-    const ICMP: u8 = 1;
 
     #[inline]
     fn key(parsed: &Parsed, frame: &[u8]) -> FiveTuple<Self> {
@@ -108,7 +105,6 @@ impl Family for Ipv6Addr {
     const LEN: usize = 16;
     const SRC: usize = 8;
     const TTL: usize = 7;
-    const ICMP: u8 = 58;
 
     #[inline]
     fn key(parsed: &Parsed, frame: &[u8]) -> FiveTuple<Self> {

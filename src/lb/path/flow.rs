@@ -10,7 +10,7 @@ use crate::lb::clock::Tick;
 use crate::lb::connection::{Direction, Phase, State, flags, is_syn, next_tcp, next_udp};
 use crate::lb::packet::Packet;
 use crate::lb::shard::closed;
-use crate::lb::snapshot::{Backend, Local, Mode};
+use crate::lb::snapshot::{Backend, Mode};
 use crate::lb::table::{Entry, Removed, Slot};
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::parse::{FiveTuple, Kind, Parsed};
@@ -372,9 +372,4 @@ fn reply<A: Family, P: Packet>(
 pub(super) fn plain(parsed: &Parsed) -> Leaving<'static> {
     let ethertype = if parsed.kind == Kind::V6 { 0x86dd } else { 0x0800 };
     Leaving { l3: usize::from(parsed.l3), ethertype, outer: &[] }
-}
-
-/// Whether an address is a VIP.
-pub(super) fn is_vip(at: &At, addr: IpAddr) -> bool {
-    matches!(at.snapshot.local(addr), Some(Local::Vip { .. }))
 }

@@ -107,7 +107,7 @@ pub fn process<P: Packet>(
     for ((packet, meta), verdict) in packets.iter().zip(&mut *metas).zip(&mut *verdicts) {
         *verdict = first_look(shard, snapshot, packet, port_of(packet), steer, meta);
     }
-    for (packet, meta) in packets.iter().zip(&mut *metas) {
+    for (packet, meta) in packets.iter().zip(&mut *metas).take(count) {
         match (meta.work, meta.parsed) {
             (Work::Flow4, Some(parsed)) => meta.hash = fetch_bucket::<Ipv4Addr>(shard, &parsed, packet.bytes()),
             (Work::Flow6, Some(parsed)) => meta.hash = fetch_bucket::<Ipv6Addr>(shard, &parsed, packet.bytes()),
@@ -204,16 +204,21 @@ fn owner(shard: &Shard, snapshot: &Snapshot, parsed: &Parsed, frame: &[u8], port
         Kind::V6 => addresses::<Ipv6Addr>(parsed, frame),
         Kind::Arp => return None,
     };
-    let (src, dst, sport, dport, protocol) = match parsed.protocol {
-        protocol::TCP | protocol::UDP => (src, dst, parsed.sport, parsed.dport, parsed.protocol),
+    let is_flow = matches!(parsed.protocol, protocol::TCP | protocol::UDP);
+    let (src, dst, sport, dport, protocol) = if is_flow {
+        (src, dst, parsed.sport, parsed.dport, parsed.protocol)
+    } else {
         // An error belongs to the connection that it quotes; the quote shows a packet of the other direction.
-        _ => icmp::quoted_reversed(parsed, frame)?,
+        icmp::quoted_reversed(parsed, frame)?
     };
-    let local = snapshot.local(dst);
     let rss = snapshot.port(port).and_then(|p| p.rss.as_ref());
-    match (local, rss) {
+    match (snapshot.local(dst), rss) {
+        // The NIC has placed the packets themselves; where it places them is worked out for the errors about them.
+        (Some(Local::Vip { nat: false }), Some(_)) if is_flow => None,
         (Some(Local::Vip { nat: false }), Some(rss)) => rss.worker(src, dst, sport, dport),
-        (Some(_), _) => Some(steer::by_client(shard.steer_key, src, sport, protocol, snapshot.workers)),
+        // Nothing is served there.
+        (Some(Local::Own(_)), _) => None,
+        (Some(Local::Vip { .. }), _) => Some(steer::by_client(shard.steer_key, src, sport, protocol, snapshot.workers)),
         (None, _) => Some(steer::by_client(shard.steer_key, dst, dport, protocol, snapshot.workers)),
     }
 }

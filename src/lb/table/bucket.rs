@@ -58,6 +58,12 @@ impl Bucket {
         Places(!self.matches(0).0 & ALL)
     }
 
+    /// How many places are in use.
+    #[inline]
+    pub fn used_count(&self) -> u32 {
+        self.used().0.count_ones()
+    }
+
     /// A free place.
     #[inline]
     pub fn free(&self) -> Option<usize> {
