@@ -8,4 +8,6 @@ pub mod control;
 #[cfg(feature = "dpdk")]
 pub mod dataplane;
 pub mod lb;
+#[cfg(feature = "dpdk")]
+pub mod run;
 pub mod wire;

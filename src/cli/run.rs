@@ -4,23 +4,24 @@ use std::path::PathBuf;
 
 use super::args::Run;
 use super::failure::Failure;
-use crate::control::config::Config;
 
 /// Balances packets until it is told to end.
 ///
 /// # Errors
 /// Why it could not.
 pub fn run(args: Run, socket: Option<PathBuf>) -> Result<(), Failure> {
-    // First, so that a bad file is told apart from everything that needs the machine.
-    Config::load(&args.config)?;
     start(args, socket)
 }
 
 #[cfg(feature = "dpdk")]
 fn start(args: Run, socket: Option<PathBuf>) -> Result<(), Failure> {
     let Run { config, for_seconds, stats, eal } = args;
-    crate::run::run(crate::run::RunOptions { config, for_seconds, stats, socket, eal })
-        .map_err(|error| Failure::running(format!("error: {error}")))
+    let options = crate::run::RunOptions { config, for_seconds, stats, socket, eal };
+    crate::run::run(&options).map_err(|error| match error {
+        crate::run::RunError::Config(errors) => errors.into(),
+        error if error.is_config() => Failure::configuration(format!("error: {error}")),
+        error => Failure::running(format!("error: {error}")),
+    })
 }
 
 #[cfg(not(feature = "dpdk"))]

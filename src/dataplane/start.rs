@@ -81,6 +81,8 @@ pub struct Dataplane {
 pub struct Running {
     /// One a worker.
     pub workers: Vec<WorkerHandle>,
+    /// TSC cycles a second.
+    pub tsc_hz: u64,
     threads: Vec<LcoreHandle<()>>,
     order: Arc<Order>,
     ports: Vec<Port>,
@@ -162,7 +164,8 @@ impl Dataplane {
         let count = setup.worker_cpus.len();
         let lcores = eal.worker_lcores();
         let order = Arc::new(Order::default());
-        let clock = TurnClock::new(clock::tsc_hz(&eal));
+        let tsc_hz = clock::tsc_hz(&eal);
+        let clock = TurnClock::new(tsc_hz);
         let announce: Vec<PortId> =
             started.iter().enumerate().filter(|(_, s)| s.announces).map(|(i, _)| PortId(i as u8)).collect();
         let mut ports = Vec::new();
@@ -182,6 +185,7 @@ impl Dataplane {
         let heard: Vec<_> = (0..count).map(|_| Arc::new(ArrayQueue::<Learned>::new(HEARD_MAX))).collect();
         let mut running = Running {
             workers: Vec::new(),
+            tsc_hz,
             threads: Vec::new(),
             order: order.clone(),
             ports,

@@ -1,0 +1,303 @@
+//! `tidegate run`: puts control and data plane together, and takes them apart again.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use dpdk_ffi::{Mempool, Port};
+
+use crate::control::compile::{CompileError, Compiler, Overrides, PortFacts, shard_config};
+use crate::control::config::{self, Config, Errors};
+use crate::control::manager::{Manager, Parts};
+use crate::control::serve::{Ended, ServeError, ServeOptions, serve};
+use crate::control::stats::Stats;
+use crate::control::status::PortStatus;
+use crate::dataplane::{
+    Dataplane, DataplaneError, EalPlan, Finding, Idle, PortReport, PortSetup, Running, Setup, Severity,
+    free_hugepage_bytes, port_stats, preflight, worker_cpus,
+};
+use crate::lb::handle::WorkerHandle;
+use crate::lb::hash::HashKey;
+use crate::lb::ids::WorkerId;
+use crate::lb::publish::Published;
+
+/// What the command line says.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// The configuration.
+    pub config: PathBuf,
+    /// End after this many seconds.
+    pub for_seconds: Option<f64>,
+    /// Where the figures go at the end.
+    pub stats: Option<PathBuf>,
+    /// In place of `control.socket`.
+    pub socket: Option<PathBuf>,
+    /// EAL arguments after the configuration's.
+    pub eal: Vec<String>,
+}
+
+/// Why it did not run, or not to the end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] Errors),
+    /// The configuration cannot be put into service.
+    #[error("{file}: {source}")]
+    Compile {
+        /// Which file.
+        file: String,
+        /// Why.
+        source: CompileError,
+    },
+    /// The machine is not ready; each line says what is wrong and what mends it.
+    #[error("{}", .0.join("\n"))]
+    Machine(Vec<String>),
+    /// The data plane did not start or did not end well.
+    #[error(transparent)]
+    Dataplane(#[from] DataplaneError),
+    /// The management side did not start.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The figures could not be written.
+    #[error("{path}: {source}")]
+    Stats {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The system gives no random numbers.
+    #[error("/dev/urandom: {0}")]
+    Random(std::io::Error),
+    /// A worker ended though nobody told it to.
+    #[error("a worker has ended by itself; this is a fault of tidegate's, and the log has its message")]
+    WorkerLost,
+}
+
+impl RunError {
+    /// True if the configuration is at fault.
+    pub fn is_config(&self) -> bool {
+        matches!(self, Self::Config(_) | Self::Compile { .. })
+    }
+}
+
+/// Runs until a signal or the time ends it.
+///
+/// # Errors
+/// See [`RunError`].
+pub fn run(options: &RunOptions) -> Result<(), RunError> {
+    let config = Config::load(&options.config)?;
+    for warning in &config.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let cpus = allowed_cpus();
+    let setup = setup(&config, &cpus);
+    let given: Vec<String> = config.dataplane.eal.iter().chain(&options.eal).cloned().collect();
+    let devices: Vec<String> = config.ports.iter().map(|p| p.device.clone()).collect();
+    let no_huge = given.iter().any(|a| a == "--no-huge");
+    check_machine(preflight(&devices, setup.buffer_bytes(), no_huge))?;
+    let plan = EalPlan {
+        given,
+        devices,
+        worker_cpus: setup.worker_cpus.clone(),
+        cpus,
+        hugepages: free_hugepage_bytes() >= setup.buffer_bytes() + (64 << 20),
+        buffer_bytes: setup.buffer_bytes(),
+    };
+    let arguments = plan.arguments();
+    println!("EAL arguments: {}", arguments.join(" "));
+    let dataplane = Dataplane::start(setup, &arguments)?;
+    print_found(&dataplane, &plan.worker_cpus);
+    let reports: Vec<PortReport> = dataplane.reports().cloned().collect();
+
+    let facts = reports.iter().map(|r| PortFacts { mac: r.mac, rss: r.rss.clone() }).collect();
+    let hash_key = config.dataplane.hash_key.map_or_else(random_key, |key| Ok(HashKey::from_bytes(key)))?;
+    let workers = config.dataplane.workers.count() as u16;
+    let mut compiler = Compiler::new(workers, facts, hash_key);
+    let first = compiler
+        .compile(&config, &Overrides::default(), None)
+        .map_err(|source| RunError::Compile { file: options.config.display().to_string(), source })?;
+    let published = Arc::new(Published::new(Arc::new(first)));
+    let boot_key = random_key()?;
+    let shards: Vec<_> = (0..workers).map(|w| shard_config(&config, WorkerId(w), boot_key)).collect();
+    let mut running = dataplane.run(&published, &shards)?;
+    println!("running: {} service(s), {} worker(s)", config.services.len(), workers);
+
+    let started = Instant::now();
+    let ports: Arc<Mutex<Vec<Port>>> = Arc::new(Mutex::new(running.take_ports()));
+    let grace = config.control.grace;
+    let served = manage(config, options, compiler, &published, &running, &ports, reports);
+    finish(served, running, &published, started, grace, options.stats.as_deref())
+}
+
+/// The management side, until its end.
+fn manage(
+    config: Config,
+    options: &RunOptions,
+    compiler: Compiler,
+    published: &Arc<Published>,
+    running: &Running,
+    ports: &Arc<Mutex<Vec<Port>>>,
+    reports: Vec<PortReport>,
+) -> Result<Ended, RunError> {
+    let (ports, buffers) = (ports.clone(), running.buffers());
+    let mtus: Vec<u16> = config.ports.iter().map(|p| p.mtu).collect();
+    let status = move || {
+        let ports = ports.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = ports.iter().zip(&reports).zip(&mtus);
+        all.map(|((port, report), &mtu)| port_status(port, report, mtu, &buffers)).collect()
+    };
+    let manager = Manager::new(Parts {
+        config_path: options.config.clone(),
+        config,
+        compiler,
+        published: published.clone(),
+        workers: running.workers.clone(),
+        ports: Arc::new(status),
+        tsc_hz: Some(running.tsc_hz),
+    });
+    let options = ServeOptions { socket: options.socket.clone(), for_seconds: options.for_seconds };
+    Ok(serve(manager, options)?)
+}
+
+/// Lets connections end if there is time for it, stops the workers, and writes the figures.
+fn finish(
+    served: Result<Ended, RunError>,
+    running: Running,
+    published: &Published,
+    started: Instant,
+    grace: Duration,
+    stats: Option<&Path>,
+) -> Result<(), RunError> {
+    let lost = running.has_lost_a_worker();
+    if matches!(served, Ok(Ended::Signal(_))) && !lost {
+        wait_for_connections(&running.workers, grace);
+    }
+    let workers = running.workers.clone();
+    let stopped = running.stop();
+    let figures = Stats::collect(started.elapsed().as_secs_f64(), &published.current(), &workers);
+    println!(
+        "received {}, sent {}, answered {}, dropped {}",
+        figures.rx_packets,
+        figures.tx_packets,
+        figures.replies,
+        figures.drops_total()
+    );
+    if let Some(path) = stats {
+        figures.write(path).map_err(|source| RunError::Stats { path: path.to_owned(), source })?;
+    }
+    stopped?;
+    served?;
+    if lost { Err(RunError::WorkerLost) } else { Ok(()) }
+}
+
+fn wait_for_connections(workers: &[WorkerHandle], grace: Duration) {
+    let end = Instant::now() + grace;
+    while Instant::now() < end && workers.iter().any(|w| w.counters.connections_active.get() > 0) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn setup(config: &Config, cpus: &[u32]) -> Setup {
+    let count = config.dataplane.workers.count();
+    let worker_cpus = match &config.dataplane.workers {
+        config::Workers::Count(_) => worker_cpus(count, cpus),
+        config::Workers::Lcores(lcores) => lcores.iter().map(|&l| u32::from(l)).collect(),
+    };
+    let ports = config.ports.iter().map(|p| PortSetup {
+        name: p.name.clone(),
+        device: p.device.clone(),
+        mac: p.mac,
+        mtu: p.mtu,
+    });
+    let idle = match config.dataplane.idle {
+        config::Idle::Spin => Idle::Spin,
+        config::Idle::Sleep => Idle::SleepAfter(SLEEP_AFTER),
+        config::Idle::Auto => Idle::SleepAfter(AUTO_SLEEP_AFTER),
+    };
+    Setup { ports: ports.collect(), worker_cpus, mbufs: config.dataplane.mbufs, idle }
+}
+
+/// Empty turns before a nap: some microseconds, and some milliseconds of polling.
+const SLEEP_AFTER: u32 = 64;
+const AUTO_SLEEP_AFTER: u32 = 20_000;
+
+fn check_machine(findings: Vec<Finding>) -> Result<(), RunError> {
+    let (errors, warnings): (Vec<_>, Vec<_>) = findings.into_iter().partition(|f| f.severity == Severity::Error);
+    for finding in warnings {
+        eprintln!("warning: {}; to mend it: {}", finding.what, finding.mend);
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(RunError::Machine(errors.into_iter().map(|f| format!("{}; to mend it: {}", f.what, f.mend)).collect()))
+}
+
+/// What was found, for the operator.
+fn print_found(dataplane: &Dataplane, worker_cpus: &[u32]) {
+    let memory = if dataplane.has_hugepages() { "hugepages" } else { "ordinary memory, no hugepages" };
+    println!("{}, {memory}", dataplane.dpdk_version());
+    for port in dataplane.reports() {
+        println!(
+            "port {}: {} ({}), {}, {} rx and {} tx queue(s){}",
+            port.name,
+            port.device,
+            port.driver,
+            port.mac,
+            port.rx_queues,
+            port.tx_queues,
+            if port.rss.is_some() { ", RSS" } else { "" }
+        );
+        for note in &port.notes {
+            println!("  note: {note}");
+        }
+    }
+    let cpus: Vec<String> = worker_cpus.iter().map(u32::to_string).collect();
+    println!("workers on CPU {}", cpus.join(", "));
+}
+
+fn port_status(port: &Port, report: &PortReport, mtu: u16, buffers: &Mempool) -> PortStatus {
+    let link = port.link().ok();
+    let stats = port_stats(port);
+    PortStatus {
+        name: report.name.clone(),
+        device: report.device.clone(),
+        driver: report.driver.clone(),
+        mac: report.mac.to_string(),
+        link_up: link.is_some_and(|l| l.up),
+        speed_mbps: link.and_then(|l| l.speed_mbps),
+        mtu,
+        rx_queues: report.rx_queues,
+        tx_queues: report.tx_queues,
+        rss: report.rss.is_some(),
+        rx_packets: stats.rx_packets,
+        rx_bytes: stats.rx_bytes,
+        tx_packets: stats.tx_packets,
+        tx_bytes: stats.tx_bytes,
+        rx_missed: stats.rx_missed,
+        rx_errors: stats.rx_errors,
+        tx_errors: stats.tx_errors,
+        mbufs_in_use: buffers.in_use().into(),
+        mbufs_total: buffers.capacity().into(),
+    }
+}
+
+/// The CPUs that the process may run on.
+fn allowed_cpus() -> Vec<u32> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or("0").trim();
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse::<u32>().ok()?..=last.parse::<u32>().ok()?)
+    };
+    list.split(',').filter_map(range).flatten().collect()
+}
+
+fn random_key() -> Result<HashKey, RunError> {
+    let mut bytes = [0; 16];
+    let mut source = std::fs::File::open("/dev/urandom").map_err(RunError::Random)?;
+    source.read_exact(&mut bytes).map_err(RunError::Random)?;
+    Ok(HashKey::from_bytes(bytes))
+}

@@ -1,0 +1,198 @@
+#!/usr/bin/env bash
+# Every check there is, each runner with its own summary; the last line counts the steps. Asks nothing.
+#
+#   ./test.sh          all of it, in less than 40 minutes on two cores
+#   ./test.sh --fast   without real traffic, fuzzing, the demo and the benchmark
+#
+# What a missing permission or tool makes impossible is skipped with a banner, never silently.
+set -u
+cd "$(dirname "$0")" || exit 1
+exec </dev/null
+export DEBIAN_FRONTEND=noninteractive CARGO_TERM_PROGRESS_WHEN=never PATH="$HOME/.cargo/bin:$PATH"
+
+fast=""
+for argument in "$@"; do
+    case $argument in
+    --fast) fast=1 ;;
+    *)
+        echo "test.sh: unknown option $argument; there is --fast" >&2
+        exit 2
+        ;;
+    esac
+done
+
+SECONDS_MAX=2340
+passed=0 failed=0 skipped=0
+results=""
+log=$(mktemp "${TMPDIR:-/tmp}/tidegate-test.XXXXXX")
+trap 'rm -f "$log"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# ---- steps -----------------------------------------------------------------------------------------------------
+
+banner() {
+    echo
+    echo "################################ SKIPPED: $1"
+    echo "# $2"
+}
+
+skip() {
+    banner "$1" "$2"
+    skipped=$((skipped + 1))
+    results="$results
+  SKIPPED  $1: $2"
+}
+
+# step NAME SECONDS COMMAND...: its output as it comes, cut off at its own limit and at the limit of all.
+step() {
+    local name=$1 limit=$2 start=$SECONDS status=0
+    shift 2
+    [ "$limit" -lt $((SECONDS_MAX - SECONDS)) ] || limit=$((SECONDS_MAX - SECONDS))
+    echo
+    echo "==== $name: $*"
+    if [ "$limit" -le 0 ]; then
+        status=124
+    else
+        timeout --kill-after=30 "$limit" "$@" 2>&1 | tee "$log"
+        status=${PIPESTATUS[0]}
+    fi
+    case $status in
+    0)
+        passed=$((passed + 1))
+        results="$results
+  passed   $name ($((SECONDS - start)) s)"
+        return 0
+        ;;
+    124) echo "test.sh: $name did not end within $limit seconds" ;;
+    esac
+    failed=$((failed + 1))
+    results="$results
+  FAILED   $name (exit status $status, $((SECONDS - start)) s)"
+    return 1
+}
+
+# ---- what is missing -------------------------------------------------------------------------------------------
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    else
+        command -v sudo >/dev/null && sudo -n "$@"
+    fi
+}
+
+install_missing() {
+    local missing="" package
+    for package in libdpdk-dev dpdk-dev libclang-dev clang pkg-config gcc libc6-dev python3 python3-scapy \
+        ethtool iproute2 iputils-ping nginx-light curl tcpdump shellcheck; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+    done
+    [ -n "$missing" ] || return 0
+    echo "installing what is missing:$missing"
+    # shellcheck disable=SC2086 # a list of packages
+    as_root apt-get update -q >/dev/null &&
+        as_root apt-get install -q -y --no-install-recommends $missing >"$log" 2>&1 ||
+        skip "packages" "cannot install$missing; what needs them fails or is skipped"
+}
+
+need_rust() {
+    local needed have
+    needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    have=$(cargo --version 2>/dev/null | awk '{print $2}')
+    if [ -n "$have" ] && [ "$(printf '%s\n' "$needed" "$have" | sort -V | head -n 1)" = "$needed" ]; then
+        echo "cargo $have"
+        return
+    fi
+    echo "test.sh: cargo $needed or newer is needed, found '${have:-none}': install it with rustup (https://rustup.rs)" >&2
+    exit 1
+}
+
+# ---- the checks ------------------------------------------------------------------------------------------------
+
+scripts_are_sound() {
+    local file status=0
+    for file in ./*.sh .ci/run tests/netns/*.sh; do
+        bash -n "$file" || status=1
+    done
+    python3 -c 'import ast, sys; [ast.parse(open(path).read(), path) for path in sys.argv[1:]]' tests/netns/*.py || status=1
+    if command -v shellcheck >/dev/null; then
+        shellcheck -x -e SC1091,SC2119,SC2129,SC2015 ./*.sh .ci/run tests/netns/*.sh || status=1
+    fi
+    return $status
+}
+export -f scripts_are_sound
+
+rust_checks() {
+    step "format" 60 cargo fmt --all --check
+    step "clippy" 900 cargo clippy --quiet --workspace --all-targets -- -D warnings
+    step "clippy without DPDK" 300 cargo clippy --quiet -p tidegate --no-default-features --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" step "documentation" 600 cargo doc --quiet --no-deps --workspace
+    if cargo nextest --version >/dev/null 2>&1; then
+        step "tests" 1200 cargo nextest run --workspace --no-fail-fast
+        step "documentation tests" 600 cargo test --workspace --doc
+    else
+        echo "cargo-nextest is not installed; cargo test runs the same tests"
+        step "tests" 1200 cargo test --workspace --no-fail-fast
+    fi
+    step "layers without DPDK" 600 cargo test -p tidegate --no-default-features --lib
+}
+
+dependencies() {
+    [ -f deny.toml ] || return 0
+    if cargo deny --version >/dev/null 2>&1; then
+        step "dependencies" 120 cargo deny --offline check licenses bans
+    else
+        # Building it takes longer than all other checks together.
+        skip "dependencies" "cargo-deny is not installed: cargo install --locked cargo-deny"
+    fi
+}
+
+real_traffic() {
+    step "release build" 1200 cargo build --release --quiet --workspace || return
+    if [ "$(id -u)" != 0 ] && as_root true 2>/dev/null; then
+        step "real traffic" 900 sudo -n tests/netns/run.sh
+    else
+        step "real traffic" 900 tests/netns/run.sh
+    fi
+    # It passes when cases are skipped; that must not go unseen.
+    if ! tail -n 1 "$log" | grep -q ', 0 skipped$'; then
+        skip "real traffic, in part or whole" "$(grep -m 1 '^SKIPPED' "$log")"
+    fi
+}
+
+fuzz_smoke() {
+    local target
+    [ -d fuzz ] || return 0
+    if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
+        skip "fuzzing" "cargo-fuzz on a nightly toolchain is not installed: cargo install --locked cargo-fuzz"
+        return
+    fi
+    for target in $(cargo +nightly fuzz list); do
+        step "fuzz $target" 400 cargo +nightly fuzz run "$target" -- -max_total_time=15 -verbosity=0 -print_final_stats=1
+    done
+}
+
+install_missing
+need_rust
+step "scripts" 60 bash -c scripts_are_sound
+rust_checks
+dependencies
+if [ -z "$fast" ]; then
+    real_traffic
+    fuzz_smoke
+    if as_root true 2>/dev/null; then
+        step "demo" 180 ./demo.sh
+    else
+        skip "demo on real traffic" "not root: it replays a capture instead"
+        step "demo, replay" 180 ./demo.sh
+    fi
+    [ ! -x bench.sh ] || step "benchmark" 300 ./bench.sh --quick
+else
+    skip "real traffic, fuzzing, demo, benchmark" "--fast was asked for"
+fi
+
+echo
+echo "==== summary$results"
+echo "$passed steps passed, $failed failed, $skipped skipped in $SECONDS s"
+[ "$failed" = 0 ]
