@@ -6,7 +6,7 @@ mod net;
 
 pub use check::{checksums_are_right, l4_checksum_is_right, tunnel_of};
 pub use frame::{Frame, arp, icmp4, icmp6, internet_checksum, neighbor_message};
-pub use net::{Figures, Net, Sent, TestPacket};
+pub use net::{Net, Sent, TestPacket};
 
 use std::net::IpAddr;
 

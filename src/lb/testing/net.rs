@@ -76,6 +76,8 @@ impl Sent {
     }
 }
 
+const BACKENDS_MAX: usize = 100;
+
 /// Every counter that is not 0, by name.
 pub type Figures = BTreeMap<String, i64>;
 
@@ -102,8 +104,8 @@ impl Net {
                 v4: true,
                 v6: true,
                 nat,
-                backends_max: 64,
-                neighbors_max: 32,
+                backends_max: BACKENDS_MAX,
+                neighbors_max: 64,
                 boot_key: HashKey::from_bytes([9; 16]),
             });
             shard.adopt(&snapshot, None);
@@ -214,7 +216,7 @@ impl Net {
             for &reason in DropReason::ALL {
                 add(format!("drop {}", reason.label()), c.drops(reason));
             }
-            for slot in 0..64 {
+            for slot in 0..BACKENDS_MAX {
                 let b = c.backend(BackendId::new(slot, 0)).unwrap();
                 add(format!("packets {slot}"), b.packets.get());
                 add(format!("bytes {slot}"), b.bytes.get());

@@ -368,6 +368,37 @@ fn a_syn_flood_breaks_no_established_connection() {
 }
 
 #[test]
+fn at_the_limit_either_direction_may_find_the_place() {
+    use crate::lb::hash::tuple4;
+    let bits = |text: &str| match end(text) {
+        (std::net::IpAddr::V4(addr), port) => (addr.to_bits(), port),
+        _ => panic!("not ipv4"),
+    };
+    let (mut either, mut only_request) = (0, 0);
+    for n in 0..300u16 {
+        let mut net = Net::with_connections(single(), 40);
+        for port in 0..40 {
+            let client = format!("203.0.113.1:{}", 1000 + 40 * n + port);
+            net.send(0, &Frame::syn(&client, NAT).build()).tx();
+            if port > 3 {
+                net.send(0, &Frame::ack(&client, NAT).build()).tx();
+            }
+        }
+        let ((client, cport), (vip, vport), (backend, bport)) = (bits(C4), bits(NAT), bits("10.1.0.1:8080"));
+        let shard = &net.shards[0];
+        let request = tuple4(shard.table_key, client, vip, cport, vport, 6);
+        let reply = tuple4(shard.table_key, backend, client, bport, cport, 6);
+        let [request, reply] = [request, reply].map(|hash| shard.v4.has_victim(hash, net.now.tick()));
+        let sent = net.send(0, &Frame::syn(C4, NAT).build());
+        assert_eq!(matches!(sent.verdict, Verdict::Tx(_)), request || reply, "{request} {reply}");
+        either += u16::from(request || reply);
+        only_request += u16::from(request && !reply);
+        assert_eq!(net.active(), 40);
+    }
+    assert!(either < 300 && only_request > 0, "{either} {only_request}");
+}
+
+#[test]
 fn both_families_share_the_limit() {
     let mut net = Net::with_connections(all_modes(), 40);
     for n in 0..30 {

@@ -237,12 +237,12 @@ fn buffers_without_headroom_are_dropped_not_overrun() {
 #[test]
 fn a_full_neighbour_table_is_a_reason() {
     let mut all = all_modes();
-    let names: Vec<String> = (1..40).map(|n| format!("10.1.0.{}", 100 + n)).collect();
+    let names: Vec<String> = (1..=60).map(|n| format!("10.1.0.{}", 100 + n)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    all.services.push(service("many", Mode::Nat, 6, ("192.0.2.60", 80), 20, &names[..20]));
+    all.services.push(service("many", Mode::Nat, 6, ("192.0.2.60", 80), 30, &names));
     let mut net = Net::new(all);
     let mut full = 0;
-    for port in 1..200 {
+    for port in 1..500 {
         match net.send(0, &Frame::syn(&format!("198.51.100.7:{port}"), "192.0.2.60:80").build()).verdict {
             Verdict::Drop(reason) => {
                 assert_eq!(reason, R::NeighborTableFull);
@@ -251,7 +251,7 @@ fn a_full_neighbour_table_is_a_reason() {
             verdict => assert!(matches!(verdict, Verdict::Hold(_))),
         }
     }
-    assert!(full > 0, "20 static and 20 new ones do not fit into 32");
+    assert!(full > 0, "18 static and 60 new ones do not fit into 64");
 }
 
 #[test]

@@ -3,6 +3,9 @@
 mod connections;
 mod drops;
 mod errors;
+mod fuzz;
 mod icmp;
 mod nat;
+mod neighbor;
+mod steering;
 mod tunnel;
