@@ -1,0 +1,8 @@
+//! The packet path, frame by frame: what comes out, and which counters moved.
+
+mod connections;
+mod drops;
+mod errors;
+mod icmp;
+mod nat;
+mod tunnel;
