@@ -1,4 +1,5 @@
 //! The `tidegate` binary as its users meet it: exit statuses, messages and tables.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The management side as a process: signals, health checks and the log that they leave.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
