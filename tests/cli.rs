@@ -1,23 +1,16 @@
 //! The `tidegate` binary as its users meet it: exit statuses, messages and tables.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::path::{Path, PathBuf};
+mod support;
+
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam::queue::ArrayQueue;
-use tidegate::control::compile::{Compiler, Overrides, PortFacts};
 use tidegate::control::config::Config;
-use tidegate::control::manager::{Manager, Parts};
 use tidegate::control::serve::{ServeOptions, serve};
-use tidegate::control::status::PortStatus;
-use tidegate::lb::counters::Counters;
-use tidegate::lb::handle::{REQUESTS_MAX, Request, WorkerHandle};
-use tidegate::lb::hash::HashKey;
-use tidegate::lb::ids::WorkerId;
-use tidegate::lb::publish::Published;
+use tidegate::lb::handle::{Request, WorkerHandle};
 use tidegate::lb::verdict::DropReason;
-use tidegate::wire::ethernet::MacAddr;
 
 const CONFIG: &str = r#"
 [[port]]
@@ -84,19 +77,8 @@ struct Running {
 fn start() -> Running {
     let dir = tempfile::tempdir().unwrap();
     let path = file(dir.path(), "tidegate.toml", CONFIG);
-    let config = Config::parse(CONFIG, "tidegate.toml").unwrap();
-    let mut compiler =
-        Compiler::new(1, vec![PortFacts { mac: MacAddr([2, 0, 0, 0, 0, 1]), rss: None }], HashKey::from_bytes([7; 16]));
-    let snapshot = Arc::new(compiler.compile(&config, &Overrides::default(), None).unwrap());
-    let worker = WorkerHandle {
-        id: WorkerId(0),
-        cpu: Some(3),
-        counters: Arc::new(Counters::new(64)),
-        latency: Arc::default(),
-        connections_max: 1000,
-        table_bytes: 4096,
-        requests: Arc::new(ArrayQueue::new(REQUESTS_MAX)),
-    };
+    let (manager, worker) = support::manager(Config::load(Path::new(&path)).unwrap(), Path::new(&path));
+    let snapshot = manager.snapshot();
     worker.counters.drop_one(DropReason::NoRoute);
     worker.latency.record(900, 10);
     let b1 = snapshot.backends().next().unwrap().id;
@@ -104,15 +86,6 @@ fn start() -> Running {
     counters.packets.add(123_456);
     counters.bytes.add(9_876_543_210);
     counters.connections.set(12);
-    let manager = Manager::new(Parts {
-        config_path: PathBuf::from(&path),
-        config,
-        compiler,
-        published: Arc::new(Published::new(snapshot)),
-        workers: vec![worker.clone()],
-        ports: Arc::new(|| vec![PortStatus { name: "wan".into(), device: "net_null0".into(), ..Default::default() }]),
-        tsc_hz: None,
-    });
     let socket = dir.path().join("api.sock");
     let options = ServeOptions { socket: Some(socket.clone()), for_seconds: Some(60.0) };
     std::thread::spawn(move || serve(manager, options));
@@ -126,11 +99,7 @@ fn start() -> Running {
             }
         }
     });
-    let started = Instant::now();
-    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
-        assert!(started.elapsed() < Duration::from_secs(5), "no socket");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    support::wait_for_socket(&socket);
     Running { dir, config: path, socket: socket.to_str().unwrap().to_owned(), workers: vec![worker] }
 }
 
