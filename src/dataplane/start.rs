@@ -235,14 +235,13 @@ impl Dataplane {
     }
 }
 
+/// One entry a worker.
 type Shares<T> = Vec<Vec<T>>;
+/// What each worker receives from, and how it sends.
+type Queues = (Shares<(PortId, RxQueue)>, Shares<Tx>);
 
 /// Gives every worker its receive queues, and its way to every port's wire.
-fn share_out(
-    eal: &Eal,
-    queues: Vec<(Vec<RxQueue>, Vec<TxQueue>)>,
-    workers: usize,
-) -> Result<(Shares<(PortId, RxQueue)>, Shares<Tx>), DataplaneError> {
+fn share_out(eal: &Eal, queues: Vec<(Vec<RxQueue>, Vec<TxQueue>)>, workers: usize) -> Result<Queues, DataplaneError> {
     let mut rx: Shares<(PortId, RxQueue)> = (0..workers).map(|_| Vec::new()).collect();
     let mut tx: Shares<Tx> = (0..workers).map(|_| Vec::new()).collect();
     for (port, (rx_queues, tx_queues)) in queues.into_iter().enumerate() {
