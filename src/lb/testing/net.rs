@@ -226,7 +226,11 @@ impl Net {
             verdicts += c.tx_packets.get() + c.replies.get() + c.held.get() + c.handoffs.get() + c.drops_total();
             assert_eq!(
                 verdicts,
-                self.shards.iter().take(usize::from(shard.worker.0) + 1).map(|s| s.counters.rx_packets.get()).sum()
+                self.shards
+                    .iter()
+                    .take(usize::from(shard.worker.0) + 1)
+                    .map(|s| s.counters.rx_packets.get())
+                    .sum::<u64>()
             );
         }
         figures
