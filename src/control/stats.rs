@@ -39,6 +39,12 @@ pub struct Stats {
     pub stateless: u64,
     /// Connections taken over in their middle, in tunnel modes.
     pub adopted: u64,
+    /// Packet buffers out of the pool; after the end of `run`, when the ports are closed, 0 unless some were lost.
+    #[serde(default)]
+    pub mbufs_in_use: u64,
+    /// Packet buffers in all; 0 in a replay, which has no pool.
+    #[serde(default)]
+    pub mbufs_total: u64,
     /// Packets dropped, by reason; reasons that never occurred are left out.
     pub drops: BTreeMap<String, u64>,
     /// Connection table.
@@ -155,6 +161,8 @@ impl Stats {
             originated: sum(|w| w.counters.originated.get()),
             stateless: sum(|w| w.counters.stateless.get()),
             adopted: sum(|w| w.counters.adopted.get()),
+            mbufs_in_use: 0,
+            mbufs_total: 0,
             drops: drops.collect(),
             connections: Connections {
                 active: sum(|w| w.counters.connections_active.get()),
@@ -168,6 +176,11 @@ impl Stats {
             services: snapshot.services().iter().map(|s| service(snapshot, s, workers)).collect(),
             latency_ns: Quantiles::of(workers),
         }
+    }
+
+    /// Adds what only the data plane knows: packet buffers in use and in all.
+    pub fn with_mbufs(self, in_use: u64, total: u64) -> Self {
+        Self { mbufs_in_use: in_use, mbufs_total: total, ..self }
     }
 
     /// Packets dropped for any reason.
