@@ -141,7 +141,7 @@ rust_checks() {
 dependencies() {
     [ -f deny.toml ] || return 0
     if cargo deny --version >/dev/null 2>&1; then
-        step "dependencies" 120 cargo deny --offline check licenses bans
+        step "dependencies" 120 cargo deny --offline check licenses bans sources
     else
         # Building it takes longer than all other checks together.
         skip "dependencies" "cargo-deny is not installed: cargo install --locked cargo-deny"

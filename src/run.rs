@@ -129,7 +129,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     let ports: Arc<Mutex<Vec<Port>>> = Arc::new(Mutex::new(running.take_ports()));
     let grace = config.control.grace;
     let served = manage(config, options, compiler, &published, &running, &ports, reports);
-    finish(served, running, &published, started, grace, options.stats.as_deref())
+    finish(served, running, &ports, &published, started, grace, options.stats.as_deref())
 }
 
 /// The management side, until its end.
@@ -162,10 +162,11 @@ fn manage(
     Ok(serve(manager, options)?)
 }
 
-/// Lets connections end if there is time for it, stops the workers, and writes the figures.
+/// Lets connections end if there is time for it, stops the workers, closes the ports, and writes the figures.
 fn finish(
     served: Result<Ended, RunError>,
     running: Running,
+    ports: &Mutex<Vec<Port>>,
     published: &Published,
     started: Instant,
     grace: Duration,
@@ -176,8 +177,17 @@ fn finish(
         wait_for_connections(&running.workers, grace);
     }
     let workers = running.workers.clone();
+    let buffers = running.buffers();
     let stopped = running.stop();
-    let figures = Stats::collect(started.elapsed().as_secs_f64(), &published.current(), &workers);
+    let seconds = started.elapsed().as_secs_f64();
+    // Closed ports have given their packet buffers back, so that all of them must be in the pool now.
+    ports.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    let (lost_mbufs, all_mbufs) = (buffers.in_use(), buffers.capacity());
+    if lost_mbufs > 0 {
+        eprintln!("error: {lost_mbufs} of {all_mbufs} packet buffers are not back in their pool after the end");
+    }
+    let figures =
+        Stats::collect(seconds, &published.current(), &workers).with_mbufs(lost_mbufs.into(), all_mbufs.into());
     println!(
         "received {}, sent {}, answered {}, dropped {}",
         figures.rx_packets,

@@ -1,5 +1,5 @@
 //! The build says in one sentence what is missing, and which Debian package brings it.
-#![allow(clippy::unwrap_used, reason = "helpers of tests, which clippy knows by their attribute only")]
+#![allow(clippy::unwrap_used, reason = "functions of tests, which clippy knows by their attribute only")]
 
 use std::ffi::OsStr;
 use std::fs;

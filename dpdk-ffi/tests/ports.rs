@@ -1,5 +1,5 @@
 //! Frames through virtual devices: each mbuf is back in its pool after every path, and what cannot be says why.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, which clippy knows by their attribute only")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "functions of tests, which clippy knows by their attribute only")]
 
 use dpdk_ffi::{Errno, MbufBurst, Mempool, Offloads, Port, PortConfig, PortError, PortId, StartedPort};
 

@@ -1,6 +1,6 @@
 //! The `pktgen pcap` command from outside: the capture that it writes and how it fails.
 
-// The helpers are test code too, which clippy's own exception does not see.
+// The functions around the tests are test code too, which clippy's own exception does not see.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};

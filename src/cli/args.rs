@@ -21,7 +21,7 @@ pub struct Args {
     /// Unix socket of the running tidegate: where `run` listens, and where the other commands ask
     #[arg(long, global = true, env = "TIDEGATE_SOCKET", value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// Least weight of what is logged to standard error
+    /// Log to standard error what is at least as grave as this
     #[arg(long, global = true, env = "TIDEGATE_LOG", value_name = "LEVEL", default_value = "info")]
     pub log: Level,
     /// What to do.
@@ -130,7 +130,7 @@ pub enum What {
     Status,
 }
 
-/// Weights of log lines.
+/// How grave log lines are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Level {
     /// Something failed

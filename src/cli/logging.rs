@@ -6,7 +6,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::args::Level;
 
-/// Starts logging what is at least as heavy as `level`; in colour on a terminal, unless `NO_COLOR` is set.
+/// Starts logging what is at least as grave as `level`; in colour on a terminal, unless `NO_COLOR` is set.
 pub fn start(level: Level) {
     let level = match level {
         Level::Error => LevelFilter::ERROR,

@@ -25,7 +25,9 @@ fn start(args: Run, socket: Option<PathBuf>) -> Result<(), Failure> {
 }
 
 #[cfg(not(feature = "dpdk"))]
-fn start(_args: Run, _socket: Option<PathBuf>) -> Result<(), Failure> {
+fn start(args: Run, _socket: Option<PathBuf>) -> Result<(), Failure> {
+    // The same exit status for a bad file as every other build has.
+    crate::control::config::Config::load(&args.config)?;
     Err(Failure::running(
         "error: this tidegate was built without DPDK and cannot run; build it with `cargo build --release`",
     ))

@@ -366,3 +366,6 @@ fn unproven(old: &Config, new: &Config) -> HashSet<Key> {
     let before = old.services.iter().flat_map(|service| service.backends.iter().map(move |b| place(service, b)));
     before.filter(|place| !proven.contains(place)).map(|(service, backend, ..)| (service, backend)).collect()
 }
+
+#[cfg(test)]
+mod tests;

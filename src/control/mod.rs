@@ -3,6 +3,8 @@
 pub mod api;
 pub mod compile;
 pub mod config;
+#[cfg(test)]
+mod fixture;
 pub mod health;
 pub mod manager;
 pub mod registry;

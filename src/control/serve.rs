@@ -94,7 +94,11 @@ pub fn serve(manager: Manager, options: ServeOptions) -> Result<Ended, ServeErro
 }
 
 /// The loop; also ends, as if the time were up, when `stop` does.
-async fn run(manager: Manager, options: ServeOptions, stop: impl Future<Output = ()>) -> Result<Ended, ServeError> {
+pub(super) async fn run(
+    manager: Manager,
+    options: ServeOptions,
+    stop: impl Future<Output = ()>,
+) -> Result<Ended, ServeError> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

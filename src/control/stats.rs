@@ -39,6 +39,12 @@ pub struct Stats {
     pub stateless: u64,
     /// Connections taken over in their middle, in tunnel modes.
     pub adopted: u64,
+    /// Packet buffers out of the pool; after the end of `run`, when the ports are closed, 0 unless some were lost.
+    #[serde(default)]
+    pub mbufs_in_use: u64,
+    /// Packet buffers in all; 0 in a replay, which has no pool.
+    #[serde(default)]
+    pub mbufs_total: u64,
     /// Packets dropped, by reason; reasons that never occurred are left out.
     pub drops: BTreeMap<String, u64>,
     /// Connection table.
@@ -155,6 +161,8 @@ impl Stats {
             originated: sum(|w| w.counters.originated.get()),
             stateless: sum(|w| w.counters.stateless.get()),
             adopted: sum(|w| w.counters.adopted.get()),
+            mbufs_in_use: 0,
+            mbufs_total: 0,
             drops: drops.collect(),
             connections: Connections {
                 active: sum(|w| w.counters.connections_active.get()),
@@ -168,6 +176,11 @@ impl Stats {
             services: snapshot.services().iter().map(|s| service(snapshot, s, workers)).collect(),
             latency_ns: Quantiles::of(workers),
         }
+    }
+
+    /// Adds what only the data plane knows: packet buffers in use and in all.
+    pub fn with_mbufs(self, in_use: u64, total: u64) -> Self {
+        Self { mbufs_in_use: in_use, mbufs_total: total, ..self }
     }
 
     /// Packets dropped for any reason.
@@ -196,7 +209,10 @@ impl Quantiles {
     pub fn of(workers: &[WorkerHandle]) -> Self {
         let Ok(mut histogram) = Histogram::<u64>::new(3) else { return Self::default() };
         for (ns, count) in workers.iter().flat_map(|w| w.latency.counts()) {
-            histogram.saturating_record_n(ns, count);
+            // Not the saturating way: that one clips to the range so far instead of widening it.
+            if histogram.record_n(ns, count).is_err() {
+                return Self::default();
+            }
         }
         if histogram.is_empty() {
             return Self::default();
@@ -242,4 +258,65 @@ fn backend(backend: &Backend, workers: &[WorkerHandle]) -> BackendStats {
         stats.connections_total += counters.connections_total.get();
     }
     stats
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crossbeam::queue::ArrayQueue;
+
+    use super::*;
+    use crate::lb::counters::Counters;
+    use crate::lb::ids::WorkerId;
+    use crate::lb::latency::Latency;
+
+    fn worker(id: u16) -> WorkerHandle {
+        WorkerHandle {
+            id: WorkerId(id),
+            cpu: None,
+            counters: Arc::new(Counters::new(1)),
+            latency: Arc::new(Latency::default()),
+            connections_max: 10,
+            table_bytes: 64,
+            requests: Arc::new(ArrayQueue::new(1)),
+        }
+    }
+
+    #[test]
+    fn quantiles_are_those_of_all_workers_together() {
+        let workers = [worker(0), worker(1)];
+        assert_eq!(Quantiles::of(&workers), Quantiles::default());
+        workers[0].latency.record(1_000, 98);
+        workers[1].latency.record(50_000, 1);
+        workers[1].latency.record(2_000_000, 1);
+        let q = Quantiles::of(&workers);
+        assert_eq!(q.count, 100);
+        let near = |value: u64, wanted: u64| value.abs_diff(wanted) * 100 <= wanted * 7;
+        assert!(near(q.p50, 1_000) && near(q.p99, 50_000) && near(q.max, 2_000_000), "{q:?}");
+    }
+
+    #[test]
+    fn figures_are_sums_and_balance() {
+        let workers = [worker(0), worker(1)];
+        for w in &workers {
+            w.counters.rx_packets.add(5);
+            w.counters.tx_packets.add(2);
+            w.counters.replies.add(1);
+            w.counters.held.add(1);
+            w.counters.drop_one(DropReason::Runt);
+        }
+        let key = crate::lb::hash::HashKey::from_bytes([0; 16]);
+        let spec = crate::lb::snapshot::SnapshotSpec {
+            generation: 1,
+            workers: 2,
+            hash_key: key,
+            ports: Vec::new(),
+            services: Vec::new(),
+        };
+        let stats = Stats::collect(1.0, &Snapshot::build(spec, None).unwrap(), &workers);
+        assert_eq!((stats.rx_packets, stats.drops_total(), stats.connections.capacity), (10, 2, 20));
+        assert!(stats.balances());
+        assert_eq!(stats.drops.into_iter().collect::<Vec<_>>(), [("runt".to_owned(), 2)]);
+    }
 }

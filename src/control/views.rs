@@ -51,7 +51,10 @@ impl Manager {
 
     /// `GET /v1/stats`.
     pub fn stats(&self) -> Stats {
-        Stats::collect(self.uptime().as_secs_f64(), &self.published.current(), &self.workers)
+        let stats = Stats::collect(self.uptime().as_secs_f64(), &self.published.current(), &self.workers);
+        // All ports share one pool.
+        let (in_use, total) = (self.ports)().first().map_or((0, 0), |port| (port.mbufs_in_use, port.mbufs_total));
+        stats.with_mbufs(in_use, total)
     }
 
     /// `GET /v1/services`.

@@ -119,6 +119,12 @@ fn rss_fields() -> RssFields {
 
 fn set_mac(port: &mut Port, wanted: Option<MacAddr>, notes: &mut Vec<String>) -> Result<MacAddr, PortError> {
     let own = MacAddr(port.mac()?);
+    if port.info().driver == "net_tap" {
+        // The driver gives the kernel's end of the TAP device the same address. The two ends are neighbours, so they
+        // need two, and the kernel hands every frame over whatever its address.
+        let [a, b, c, d, e, f] = own.0;
+        return Ok(wanted.filter(|&mac| mac != own).unwrap_or(MacAddr([a | 2, b, c, d, e, f ^ 1])));
+    }
     let Some(wanted) = wanted.filter(|&mac| mac != own) else { return Ok(own) };
     if port.set_mac(wanted.0).is_err() {
         notes.push(format!("the device keeps its MAC address {own}; {wanted} is served in promiscuous mode"));

@@ -1,19 +1,19 @@
 //! Puts the data plane together: EAL, buffers, ports, rings, workers; and takes it apart again without losing a packet.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::queue::ArrayQueue;
 use dpdk_ffi::{
-    Eal, EalError, HEADROOM, LcoreError, LcoreHandle, Mempool, MempoolError, Port, PortError, PortStats, RingError,
-    RxQueue, TxQueue, clock, mpsc,
+    Eal, EalError, HEADROOM, LcoreError, LcoreHandle, MbufBurst, Mempool, MempoolError, MpProducer, Port, PortError,
+    PortStats, RingConsumer, RingError, RxQueue, TxQueue, clock, mpsc,
 };
 
 use super::devices::{self, PortReport, PortSetup, Started};
 use super::tx::{Tx, Way};
 use super::worker::{Idle, Order, Peer, TurnClock, Worker};
 use crate::lb::handle::{REQUESTS_MAX, WorkerHandle};
-use crate::lb::ids::{PortId, WorkerId};
+use crate::lb::ids::PortId;
 use crate::lb::latency::Latency;
 use crate::lb::neighbor::Learned;
 use crate::lb::publish::Published;
@@ -99,8 +99,10 @@ const HEARD_MAX: usize = 256;
 const POOL_CACHE: u32 = 256;
 /// Ethernet header, two VLAN tags and FCS beside the largest IP packet.
 const FRAME_OVERHEAD: u16 = 26;
-/// How long the workers may take to empty their rings.
-const DRAIN: Duration = Duration::from_millis(20);
+/// How long the workers may take to empty their rings; they need far less, unless somebody else has their CPUs.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// Between two looks at how far they are.
+const DRAIN_LOOK: Duration = Duration::from_millis(1);
 
 /// Bytes that each packet buffer takes with its bookkeeping, for a port's MTU.
 fn data_room(mtu: u16) -> u16 {
@@ -158,98 +160,128 @@ impl Dataplane {
     /// Starts the workers, each with the shard of its place in `shards`.
     ///
     /// # Errors
-    /// See [`DataplaneError`].
+    /// See [`DataplaneError`]; nothing runs then.
     pub fn run(self, published: &Arc<Published>, shards: &[ShardConfig]) -> Result<Running, DataplaneError> {
         let Self { setup, started, pool, eal } = self;
         let count = setup.worker_cpus.len();
         let lcores = eal.worker_lcores();
-        let order = Arc::new(Order::default());
         let tsc_hz = clock::tsc_hz(&eal);
-        let clock = TurnClock::new(tsc_hz);
-        let announce: Vec<PortId> =
-            started.iter().enumerate().filter(|(_, s)| s.announces).map(|(i, _)| PortId(i as u8)).collect();
-        let mut ports = Vec::new();
-        let mut queues = Vec::new();
-        for s in started {
-            ports.push(s.port);
-            queues.push((s.rx, s.tx));
-        }
-        let (mut rx, mut tx) = share_out(&eal, queues, count)?;
-        let mut inboxes = Vec::with_capacity(count);
-        let mut outboxes = Vec::with_capacity(count);
-        for worker in 0..count {
-            let (producer, consumer) = mpsc(&eal, &format!("inbox{worker}"), RING_SIZE, None)?;
-            inboxes.push(consumer);
-            outboxes.push(producer);
-        }
-        let heard: Vec<_> = (0..count).map(|_| Arc::new(ArrayQueue::<Learned>::new(HEARD_MAX))).collect();
+        let announces = started.iter().enumerate().filter(|(_, s)| s.announces);
+        let announce = announces.map(|(i, _)| PortId(i as u8)).collect();
+        let (ports, queues) = started.into_iter().map(|s| (s.port, (s.rx, s.tx))).unzip();
+        let shares = share_out(&eal, queues, count)?;
+        let (rings, inboxes): (Vec<_>, Vec<_>) = (0..count)
+            .map(|worker| mpsc(&eal, &format!("inbox{worker}"), RING_SIZE, None))
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .unzip();
+        let common = Common {
+            published: published.clone(),
+            order: Arc::new(Order::default()),
+            idle: setup.idle,
+            rings,
+            heard: (0..count).map(|_| Arc::new(ArrayQueue::new(HEARD_MAX))).collect(),
+            pool: pool.clone(),
+            announce,
+            clock: TurnClock::new(tsc_hz),
+        };
         let mut running = Running {
             workers: Vec::new(),
             tsc_hz,
             threads: Vec::new(),
-            order: order.clone(),
+            order: common.order.clone(),
             ports,
-            pool: pool.clone(),
+            pool,
             _eal: eal.clone(),
         };
-        for (worker, inbox) in inboxes.into_iter().enumerate() {
-            let id = WorkerId(worker as u16);
-            let Some(config) = shards.get(worker) else { break };
-            let shard = Shard::new(config);
-            let latency = Arc::new(Latency::default());
-            let requests = Arc::new(ArrayQueue::new(REQUESTS_MAX));
-            running.workers.push(WorkerHandle {
-                id,
-                cpu: setup.worker_cpus.get(worker).copied(),
-                counters: shard.counters.clone(),
-                latency: latency.clone(),
-                connections_max: shard.capacity(),
-                table_bytes: shard.table_bytes() as u64,
-                requests: requests.clone(),
-            });
-            let peer = |(i, ring): (usize, &dpdk_ffi::MpProducer)| {
-                (i != worker).then(|| Peer { ring: ring.clone(), waiting: dpdk_ffi::MbufBurst::new() })
-            };
-            let others = heard.iter().enumerate().filter(|&(i, _)| i != worker);
-            let worker = Worker {
-                shard,
-                published: published.clone(),
-                order: order.clone(),
-                idle: setup.idle,
-                rx: std::mem::take(rx.get_mut(worker).unwrap_or(&mut Vec::new())),
-                tx: std::mem::take(tx.get_mut(worker).unwrap_or(&mut Vec::new())),
-                inbox,
-                peers: outboxes.iter().enumerate().map(peer).collect(),
-                tell: others.map(|(_, h)| h.clone()).collect(),
-                heard: heard.get(worker).cloned().unwrap_or_else(|| Arc::new(ArrayQueue::new(1))),
-                requests,
-                latency,
-                pool: pool.clone(),
-                announce: announce.clone(),
-                clock,
-            };
-            let Some(&lcore) = lcores.get(id.index()) else { break };
-            running.threads.push(eal.launch(lcore, move || worker.run())?);
+        let places = setup.worker_cpus.iter().zip(shards).zip(lcores).zip(inboxes.into_iter().zip(shares));
+        for (((&cpu, config), lcore), (inbox, share)) in places {
+            let worker = common.worker(config, inbox, share);
+            running.workers.push(handle(&worker, cpu));
+            match eal.launch(lcore, move || worker.run()) {
+                Ok(thread) => running.threads.push(thread),
+                Err(error) => {
+                    // Those that run already must not go on without anybody who could end them.
+                    let _ = running.stop();
+                    return Err(error.into());
+                }
+            }
         }
         Ok(running)
     }
 }
 
-type Shares<T> = Vec<Vec<T>>;
+/// What all workers are made of alike.
+struct Common {
+    published: Arc<Published>,
+    order: Arc<Order>,
+    idle: Idle,
+    /// The way to each worker, by worker.
+    rings: Vec<MpProducer>,
+    /// What each worker hears of neighbours, by worker.
+    heard: Vec<Arc<ArrayQueue<Learned>>>,
+    pool: Mempool,
+    announce: Vec<PortId>,
+    clock: TurnClock,
+}
+
+impl Common {
+    fn worker(&self, config: &ShardConfig, inbox: RingConsumer, share: Share) -> Worker {
+        let own = config.worker.index();
+        let peer = |(i, ring): (usize, &MpProducer)| {
+            (i != own).then(|| Peer { ring: ring.clone(), waiting: MbufBurst::new() })
+        };
+        let others = self.heard.iter().enumerate().filter(|&(i, _)| i != own);
+        Worker {
+            shard: Shard::new(config),
+            published: self.published.clone(),
+            order: self.order.clone(),
+            idle: self.idle,
+            rx: share.rx,
+            tx: share.tx,
+            inbox,
+            peers: self.rings.iter().enumerate().map(peer).collect(),
+            tell: others.map(|(_, heard)| heard.clone()).collect(),
+            heard: self.heard.get(own).cloned().unwrap_or_else(|| Arc::new(ArrayQueue::new(1))),
+            requests: Arc::new(ArrayQueue::new(REQUESTS_MAX)),
+            latency: Arc::new(Latency::default()),
+            pool: self.pool.clone(),
+            announce: self.announce.clone(),
+            clock: self.clock,
+        }
+    }
+}
+
+fn handle(worker: &Worker, cpu: u32) -> WorkerHandle {
+    WorkerHandle {
+        id: worker.shard.worker,
+        cpu: Some(cpu),
+        counters: worker.shard.counters.clone(),
+        latency: worker.latency.clone(),
+        connections_max: worker.shard.capacity(),
+        table_bytes: worker.shard.table_bytes() as u64,
+        requests: worker.requests.clone(),
+    }
+}
+
+/// What one worker polls, and its way to each port's wire, by port.
+#[derive(Default)]
+struct Share {
+    rx: Vec<(PortId, RxQueue)>,
+    tx: Vec<Tx>,
+}
+
+/// The receive and transmit queues of one port.
+type Queues = (Vec<RxQueue>, Vec<TxQueue>);
 
 /// Gives every worker its receive queues, and its way to every port's wire.
-fn share_out(
-    eal: &Eal,
-    queues: Vec<(Vec<RxQueue>, Vec<TxQueue>)>,
-    workers: usize,
-) -> Result<(Shares<(PortId, RxQueue)>, Shares<Tx>), DataplaneError> {
-    let mut rx: Shares<(PortId, RxQueue)> = (0..workers).map(|_| Vec::new()).collect();
-    let mut tx: Shares<Tx> = (0..workers).map(|_| Vec::new()).collect();
+fn share_out(eal: &Eal, queues: Vec<Queues>, workers: usize) -> Result<Vec<Share>, DataplaneError> {
+    let mut shares: Vec<Share> = (0..workers).map(|_| Share::default()).collect();
     for (port, (rx_queues, tx_queues)) in queues.into_iter().enumerate() {
         let id = PortId(port as u8);
-        for (queue, place) in rx_queues.into_iter().zip(0..) {
-            if let Some(worker) = rx.get_mut(place % workers.max(1)) {
-                worker.push((id, queue));
+        for (place, queue) in rx_queues.into_iter().enumerate() {
+            if let Some(share) = shares.get_mut(place % workers.max(1)) {
+                share.rx.push((id, queue));
             }
         }
         let have = tx_queues.len();
@@ -263,16 +295,16 @@ fn share_out(
             } else {
                 None
             };
-            if let Some(worker) = tx.get_mut(place) {
-                worker.push(Tx::new(Way::Queue(queue, ring)));
+            if let Some(share) = shares.get_mut(place) {
+                share.tx.push(Tx::new(Way::Queue(queue, ring)));
             }
         }
-        for (place, worker) in tx.iter_mut().enumerate().skip(have) {
+        for (place, share) in shares.iter_mut().enumerate().skip(have) {
             let ring = if have == 0 { None } else { rings.get(place % have) };
-            worker.push(Tx::new(ring.cloned().map_or(Way::Nowhere, Way::Ring)));
+            share.tx.push(Tx::new(ring.cloned().map_or(Way::Nowhere, Way::Ring)));
         }
     }
-    Ok((rx, tx))
+    Ok(shares)
 }
 
 impl Running {
@@ -282,12 +314,33 @@ impl Running {
     /// If a worker ended in a panic.
     pub fn stop(self) -> Result<(), DataplaneError> {
         self.order.drain();
-        std::thread::sleep(DRAIN);
+        self.wait_until_quiet();
         self.order.stop();
         for thread in self.threads {
             thread.join()?;
         }
         Ok(())
+    }
+
+    /// Waits until no packet is on its way between workers: each has made a whole turn, and none found anything.
+    fn wait_until_quiet(&self) {
+        let end = Instant::now() + DRAIN_MAX;
+        let turns = |w: &WorkerHandle| w.counters.turns.get();
+        let busy_turns = || self.workers.iter().map(|w| w.counters.busy_turns.get()).sum::<u64>();
+        loop {
+            let busy_before = busy_turns();
+            // The turn that a worker is in has begun before; only the one after it is whole.
+            let whole: Vec<u64> = self.workers.iter().map(|w| turns(w) + 2).collect();
+            while self.workers.iter().zip(&whole).any(|(w, &whole)| turns(w) < whole) {
+                if Instant::now() >= end || self.has_lost_a_worker() {
+                    return;
+                }
+                std::thread::sleep(DRAIN_LOOK);
+            }
+            if busy_turns() == busy_before {
+                return;
+            }
+        }
     }
 
     /// True if a worker has ended though nobody told it to.

@@ -147,7 +147,6 @@ impl Worker {
                 tx.flush(&self.shard.counters);
             }
             let end = clock::tsc();
-            self.shard.counters.turns.add(1);
             turn += 1;
             if received > 0 {
                 busy_turns += 1;
@@ -163,6 +162,8 @@ impl Worker {
                 empty_turns = empty_turns.saturating_add(1);
                 self.rest(empty_turns);
             }
+            // Last, so that whoever sees it also sees what else this turn has counted.
+            self.shard.counters.turns.add(1);
             tsc = if received > 0 { end } else { clock::tsc() };
         }
         for _packet in held.drain() {

@@ -148,7 +148,7 @@ pub fn next_tcp(phase: Phase, direction: Direction, tcp_flags: u8) -> Phase {
                 Phase::TcpEstablished
             }
         }
-        Phase::TcpEstablished if tcp_flags & flags::FIN != 0 => Phase::TcpFin,
+        Phase::TcpEstablished if tcp_flags & (flags::FIN | flags::SYN) == flags::FIN => Phase::TcpFin,
         other => other,
     }
 }
@@ -180,6 +180,7 @@ mod tests {
             (Request, ACK, Phase::TcpEstablished),
             (Reply, ACK, Phase::TcpEstablished),
             (Reply, RST, Phase::TcpEstablished),
+            (Request, SYN | FIN, Phase::TcpEstablished),
             (Reply, FIN | ACK, Phase::TcpFin),
             (Request, FIN | ACK, Phase::TcpFin),
             (Request, ACK, Phase::TcpFin),

@@ -19,5 +19,7 @@ pub mod shard;
 pub mod snapshot;
 pub mod steer;
 pub mod table;
+#[cfg(test)]
+mod testing;
 pub mod toeplitz;
 pub mod verdict;

@@ -150,11 +150,14 @@ impl Neighbors {
         self.create(port, addr, State::Incomplete { tries: 1, next }).map(|slot| (slot, true))
     }
 
-    /// Takes in an answer. With `create`, also one that was not asked for. Returns the slot whose waiting packets may go.
+    /// Takes in an answer. With `create`, also one that was not asked for, while half of the places are free: nobody may
+    /// crowd out the next hops that are needed. Returns the slot whose waiting packets may go.
     pub fn learn(&mut self, learned: Learned, create: bool, now: Now) -> Option<NeighborSlot> {
         let slot = match self.find(learned.port, learned.addr) {
             Some(slot) => slot,
-            None if create => self.create(learned.port, learned.addr, State::Reachable { confirmed: now })?,
+            None if create && self.free.len() > self.all.len() / 2 => {
+                self.create(learned.port, learned.addr, State::Reachable { confirmed: now })?
+            }
             None => return None,
         };
         let n = self.all.get_mut(usize::from(slot.index))?;

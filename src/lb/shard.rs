@@ -42,6 +42,7 @@ const OUTBOX_MAX: usize = 64;
 /// Sent on our own account in a second, and at once.
 const ECHO_RATE: (u32, u32) = (10_000, 1_000);
 const ERROR_RATE: (u32, u32) = (1_000, 100);
+const DEFENCE_RATE: (u32, u32) = (1, 10);
 
 /// A frame that we send unasked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +99,7 @@ pub struct Shard {
     pub(super) backend_hops: Box<[Option<NeighborSlot>]>,
     pub(super) echo: Limiter,
     pub(super) errors: Limiter,
+    pub(super) defence: Limiter,
     pub(super) metas: Box<[Meta]>,
     last_tick: Now,
 }
@@ -139,6 +141,7 @@ impl Shard {
             backend_hops: vec![None; config.backends_max].into_boxed_slice(),
             echo: Limiter::new(ECHO_RATE.0, ECHO_RATE.1),
             errors: Limiter::new(ERROR_RATE.0, ERROR_RATE.1),
+            defence: Limiter::new(DEFENCE_RATE.0, DEFENCE_RATE.1),
             metas: vec![Meta::default(); super::path::BURST].into_boxed_slice(),
             last_tick: Now::default(),
         }
@@ -173,7 +176,11 @@ impl Shard {
         if passed_ns < TICK_NS {
             return;
         }
-        self.last_tick = now;
+        let last = std::mem::replace(&mut self.last_tick, now);
+        // Ticks compare rightly for 9 hours; a capture or a suspended machine may pass more at once.
+        for pause in (1..=2).map(|n| n * PAUSE_NS).take_while(|&pause| pause < passed_ns) {
+            self.sweep_all(snapshot, Now::from_ns(last.ns() + pause));
+        }
         // A whole round takes about a second, and after a long pause one round is made at once.
         let share = |n: usize| ((n as u64).saturating_mul(passed_ns) / SWEEP_NS).min(n as u64) as usize + 1;
         let limit = if passed_ns > SWEEP_NS { usize::MAX } else { SWEEP_MAX };
@@ -250,6 +257,8 @@ impl Shard {
 const TICK_NS: u64 = 100_000;
 const SWEEP_NS: u64 = 1_000_000_000;
 const SWEEP_MAX: usize = 256;
+/// A connection is over when it was not used for two of these.
+const PAUSE_NS: u64 = 16_384 * 1_000_000_000;
 
 /// Counts a connection's end.
 pub(super) fn closed(counters: &Counters, snapshot: &Snapshot, backend: BackendId) {

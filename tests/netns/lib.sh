@@ -324,6 +324,7 @@ tg_one_arm() {
         tg_route "$host" default via "$gateway4"
         tg_route "$host" default via "$gateway6"
     done
+    # shellcheck disable=SC2034 # for checks.sh
     TG_ASKS=router
     TG_PORTS="
 [[port]]
@@ -402,16 +403,23 @@ import http_server; sys.stdout.buffer.write(http_server.payload())' "$TG_LIB" >"
 
 # Kill a server as a crash would.
 crash_server() {
-    local pid child
+    local pid child children count=0
     eval "pid=\$SERVER_PID_$1"
-    # nginx's workers outlive a killed master.
-    # shellcheck disable=SC2013 # words it is
-    for child in $(cat "/proc/$pid/task/$pid/children" 2>/dev/null); do
-        kill -KILL "$child" 2>/dev/null
-    done
-    kill -KILL "$pid"
+    # nginx's workers outlive a killed master, and a running master replaces a killed worker.
+    kill -STOP "$pid"
+    children=$(cat "/proc/$pid/task/$pid/children" 2>/dev/null)
+    # shellcheck disable=SC2086 # a list of ids
+    kill -KILL "$pid" $children
     wait "$pid" 2>/dev/null
     tg_forget "$pid"
+    # Their port must be free when this returns.
+    for child in $children; do
+        while kill -0 "$child" 2>/dev/null; do
+            count=$((count + 1))
+            [ "$count" -lt 100 ] || tg_fail "process $child of $1 does not end"
+            sleep 0.02
+        done
+    done
 }
 
 # Servers on all three, and what takes the tunnel off.

@@ -1,5 +1,5 @@
 //! EAL for tests, started once in a process: without hugepages, devices or root.
-#![allow(clippy::unwrap_used, reason = "helpers of tests, which clippy knows by their attribute only")]
+#![allow(clippy::unwrap_used, reason = "functions of tests, which clippy knows by their attribute only")]
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::fs;

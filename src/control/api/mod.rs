@@ -71,3 +71,6 @@ async fn serve_one(stream: UnixStream, router: axum::Router) {
         debug!("a client of the API left early: {error}");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 /// Connections shown when no limit is given, and at most.
 const CONNECTIONS_DEFAULT: usize = 1000;
 const CONNECTIONS_MAX: usize = 1_000_000;
-/// How long a request's body and its work may take.
+/// How long workers and drivers may take with their answer.
 const WORK_TIME_MAX: Duration = Duration::from_secs(30);
 
 type App = State<Arc<Shared>>;

@@ -121,3 +121,6 @@ impl Supervisor {
         self.tasks.insert(key, Task { target, serial, handle });
     }
 }
+
+#[cfg(test)]
+mod tests;

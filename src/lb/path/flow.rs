@@ -72,11 +72,13 @@ fn hit<A: Family, P: Packet>(
         set_phase(table, entry.pair, next, deadline);
     }
     table.refresh(slot, deadline, next.is_evictable());
-    count(at, backend, packet);
-    match direction {
+    let frame_len = packet.frame_len();
+    let verdict = match direction {
         Direction::Request => forward(at, packet, parsed, key, (entry.translated, entry.translated_port), backend),
         Direction::Reply => reply(at, packet, parsed, key, (entry.translated, entry.translated_port)),
-    }
+    };
+    count(at, backend, frame_len, verdict);
+    verdict
 }
 
 fn set_phase<A: Family>(table: &mut crate::lb::table::Table<A>, slot: Slot, phase: Phase, deadline: Tick) {
@@ -86,11 +88,14 @@ fn set_phase<A: Family>(table: &mut crate::lb::table::Table<A>, slot: Slot, phas
     }
 }
 
+/// Counts a packet for its backend if it goes there or comes from there, `frame_len` bytes as received.
 #[inline]
-fn count<P: Packet>(at: &At, backend: &Backend, packet: &P) {
-    if let Some(counters) = at.shard.counters.backend(backend.id) {
+fn count(at: &At, backend: &Backend, frame_len: usize, verdict: Verdict) {
+    if matches!(verdict, Verdict::Tx(_) | Verdict::Hold(_))
+        && let Some(counters) = at.shard.counters.backend(backend.id)
+    {
         counters.packets.add(1);
-        counters.bytes.add(packet.frame_len() as u64);
+        counters.bytes.add(frame_len as u64);
     }
 }
 
@@ -117,12 +122,16 @@ fn miss<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, key:
     if at.snapshot.local(key.src.into()).is_some() {
         return Verdict::Drop(DropReason::Looped);
     }
-    let first = match first_phase(parsed, service.mode) {
+    let first = match first_packet(parsed, service.mode) {
         Ok(first) => first,
         Err(reason) => return Verdict::Drop(reason),
     };
+    // A packet that goes nowhere must not leave a connection behind.
     if service.mode.is_nat() && parsed.ttl <= 1 {
         return errors::time_exceeded(at, packet, parsed);
+    }
+    if parsed.ttl == 0 {
+        return Verdict::Drop(DropReason::TtlExceeded);
     }
     let flow_hash = A::tuple_hash(at.snapshot.flow_key, &key);
     let picked = service.pick(flow_hash).and_then(|id| at.snapshot.backend(id));
@@ -131,39 +140,53 @@ fn miss<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, key:
         return Verdict::Drop(DropReason::Looped);
     }
     let Some(translated) = translation::<A>(backend, &key) else { return Verdict::Drop(DropReason::NoBackend) };
-    if let Some(phase) = first {
-        match open(at, &key, hash, backend, translated, phase) {
-            Ok(()) if phase == Phase::TcpEstablished || phase == Phase::TcpFin => at.shard.counters.adopted.add(1),
-            Ok(()) => {}
-            Err(reason) if service.mode.is_nat() => return Verdict::Drop(reason),
-            Err(_) => at.shard.counters.stateless.add(1),
-        }
-    } else {
-        at.shard.counters.stateless.add(1);
+    match first.map(|first| (first, open(at, &key, hash, backend, translated, first.phase()))) {
+        Some((First::Adopted, Ok(()))) => at.shard.counters.adopted.add(1),
+        Some((_, Ok(()))) => {}
+        Some((_, Err(reason))) if service.mode.is_nat() => return Verdict::Drop(reason),
+        Some((_, Err(_))) | None => at.shard.counters.stateless.add(1),
     }
-    count(at, backend, packet);
-    forward(at, packet, parsed, &key, translated, backend)
+    let frame_len = packet.frame_len();
+    let verdict = forward(at, packet, parsed, &key, translated, backend);
+    count(at, backend, frame_len, verdict);
+    verdict
 }
 
-/// The phase in which a packet opens its connection; `None` to forward it without one.
-fn first_phase(parsed: &Parsed, mode: Mode) -> Result<Option<Phase>, DropReason> {
+/// How a packet opens its connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum First {
+    Syn,
+    /// In the middle of a TCP connection that another node may have owned.
+    Adopted,
+    Udp,
+}
+
+impl First {
+    /// One packet proves nothing, so all begin in a phase that gives way to others: a flood of single ACKs must not fill
+    /// the table for hours. An adopted connection is established with its second packet.
+    fn phase(self) -> Phase {
+        match self {
+            First::Syn | First::Adopted => Phase::TcpSyn,
+            First::Udp => Phase::UdpOneway,
+        }
+    }
+}
+
+/// How a packet opens its connection; `None` to forward it without one.
+fn first_packet(parsed: &Parsed, mode: Mode) -> Result<Option<First>, DropReason> {
     if parsed.protocol != protocol::TCP {
-        return Ok(Some(Phase::UdpOneway));
+        return Ok(Some(First::Udp));
     }
     if is_syn(parsed.tcp_flags) {
-        return Ok(Some(Phase::TcpSyn));
+        return Ok(Some(First::Syn));
     }
     if mode.is_nat() {
         return Err(DropReason::NoConnection);
     }
     // In tunnel modes another node may have owned the connection; the consistent hash finds the same backend. What can
     // only be stray or an ending leaves no trace in the table.
-    let stray = parsed.tcp_flags & (flags::RST | flags::SYN) != 0 || parsed.tcp_flags & flags::ACK == 0;
-    Ok(match (stray, parsed.tcp_flags & flags::FIN != 0) {
-        (true, _) => None,
-        (false, true) => Some(Phase::TcpFin),
-        (false, false) => Some(Phase::TcpEstablished),
-    })
+    let middle = parsed.tcp_flags & (flags::RST | flags::SYN | flags::FIN | flags::ACK) == flags::ACK;
+    Ok(middle.then_some(First::Adopted))
 }
 
 /// What NAT replaces the destination by; the key's own destination where nothing is replaced.
@@ -187,45 +210,12 @@ fn open<A: Family>(
     let tick = at.now.tick();
     let deadline = tick.plus(backend.timeouts.of(phase));
     make_room::<A>(at, hash, key, tick);
-    if at.shard.counters.connections_active.get() >= at.shard.connections_max && !can_evict::<A>(at, hash) {
-        return Err(DropReason::TableFull);
-    }
-    let mut request = entry(key, State::new(phase, Direction::Request), backend, translated);
-    if !backend.mode.is_nat() {
-        insert(at, hash, request, deadline, phase.is_evictable())?;
+    let request = entry(key, State::new(phase, Direction::Request), backend, translated);
+    if backend.mode.is_nat() {
+        open_pair(at, hash, request, backend, deadline)?;
     } else {
-        let reverse = FiveTuple {
-            src: translated.0,
-            dst: key.src,
-            sport: translated.1,
-            dport: key.sport,
-            protocol: key.protocol,
-        };
-        let reverse_hash = A::tuple_hash(at.shard.table_key, &reverse);
-        if let Some(other) = A::table(at.shard).find(reverse_hash, &reverse, tick) {
-            // The same client port to the same backend through another VIP: replies could not be told apart.
-            let closing = A::table(at.shard).entry(other).is_none_or(|e| e.state.phase() == Phase::TcpFin);
-            if !closing {
-                return Err(DropReason::TupleConflict);
-            }
-            close::<A>(at, other);
-        }
-        make_room::<A>(at, reverse_hash, &reverse, tick);
-        let reply = entry(&reverse, State::new(phase, Direction::Reply), backend, (key.dst, key.dport));
-        // Neither may push the other out while only one of them is in.
-        request.pair = insert(at, reverse_hash, reply, deadline, false)?;
-        let slot = match insert(at, hash, request, deadline, phase.is_evictable()) {
-            Ok(slot) => slot,
-            Err(reason) => {
-                A::table_mut(at.shard).remove(request.pair);
-                return Err(reason);
-            }
-        };
-        let table = A::table_mut(at.shard);
-        if let Some(reply) = table.entry_mut(request.pair) {
-            reply.pair = slot;
-        }
-        table.refresh(request.pair, deadline, phase.is_evictable());
+        let replace = is_full(at);
+        insert(at, hash, request, deadline, phase.is_evictable(), replace)?;
     }
     let counters = &at.shard.counters;
     counters.connections_created.add(1);
@@ -260,21 +250,74 @@ fn make_room<A: Family>(at: &mut At, hash: u64, key: &FiveTuple<A>, tick: Tick) 
     }
 }
 
-/// True if a new connection would take the place of another instead of adding one.
-fn can_evict<A: Family>(at: &At, hash: u64) -> bool {
-    A::table(at.shard).has_victim(hash, at.now.tick())
+/// True if a new connection has to take the place of another.
+fn is_full(at: &At) -> bool {
+    at.shard.counters.connections_active.get() >= at.shard.connections_max
 }
 
+/// Enters both directions of a connection through NAT.
+fn open_pair<A: Family>(
+    at: &mut At,
+    hash: u64,
+    mut request: Entry<A>,
+    backend: &Backend,
+    deadline: Tick,
+) -> Result<(), DropReason> {
+    let tick = at.now.tick();
+    let phase = request.state.phase();
+    let reverse = FiveTuple {
+        src: request.translated,
+        dst: request.src,
+        sport: request.translated_port,
+        dport: request.sport,
+        protocol: request.protocol,
+    };
+    let reverse_hash = A::tuple_hash(at.shard.table_key, &reverse);
+    make_room::<A>(at, reverse_hash, &reverse, tick);
+    if let Some(other) = A::table(at.shard).find(reverse_hash, &reverse, tick) {
+        // The same client port to the same backend through another VIP: replies could not be told apart.
+        if is_in_use(at, A::table(at.shard).entry(other)) {
+            return Err(DropReason::TupleConflict);
+        }
+        close::<A>(at, other);
+    }
+    let reply = entry(&reverse, State::new(phase, Direction::Reply), backend, (request.dst, request.dport));
+    // One connection more needs one connection less, whichever of the two places it is found at.
+    let replace = is_full(at) && A::table(at.shard).has_victim(reverse_hash, tick);
+    // Neither may push the other out while only one of them is in.
+    request.pair = insert(at, reverse_hash, reply, deadline, false, replace)?;
+    let replace = is_full(at);
+    let slot = match insert(at, hash, request, deadline, phase.is_evictable(), replace) {
+        Ok(slot) => slot,
+        Err(reason) => {
+            A::table_mut(at.shard).remove(request.pair);
+            return Err(reason);
+        }
+    };
+    let table = A::table_mut(at.shard);
+    if let Some(reply) = table.entry_mut(request.pair) {
+        reply.pair = slot;
+    }
+    table.refresh(request.pair, deadline, phase.is_evictable());
+    Ok(())
+}
+
+/// Whether a connection may still carry packets: it is not closing, and its backend serves.
+fn is_in_use<A: Family>(at: &At, entry: Option<&Entry<A>>) -> bool {
+    entry.is_some_and(|e| e.state.phase() != Phase::TcpFin && at.snapshot.backend(e.backend).is_some_and(|b| b.serves))
+}
+
+/// Enters one direction; with `replace` it must take the place of another connection.
 fn insert<A: Family>(
     at: &mut At,
     hash: u64,
     entry: Entry<A>,
     deadline: Tick,
     evictable: bool,
+    replace: bool,
 ) -> Result<Slot, DropReason> {
     let tick = at.now.tick();
-    let full = at.shard.counters.connections_active.get() >= at.shard.connections_max;
-    let inserted = A::table_mut(at.shard).insert(hash, entry, deadline, evictable, full, tick);
+    let inserted = A::table_mut(at.shard).insert(hash, entry, deadline, evictable, replace, tick);
     let inserted = inserted.map_err(|_| DropReason::TableFull)?;
     if let Some(Removed { entry, expired }) = inserted.removed {
         if entry.pair.is_some() {

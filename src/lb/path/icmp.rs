@@ -13,9 +13,10 @@ use crate::lb::snapshot::{Backend, Local, Mode};
 use crate::lb::table::Entry;
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::checksum::Delta;
+use crate::wire::ethernet::{self, MacAddr};
 use crate::wire::icmp::{self, IcmpPacket};
 use crate::wire::icmpv6::{self, Icmpv6Packet};
-use crate::wire::parse::{FiveTuple, Kind, Parsed, Quote, parse_quote};
+use crate::wire::parse::{FiveTuple, Kind, Parsed, Quote, QuoteError, parse_quote};
 
 /// Length of the header before the quoted packet.
 const HEADER_LEN: usize = icmp::HEADER_LEN;
@@ -31,7 +32,7 @@ pub(super) fn v4<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> Ver
         packet,
         parsed,
         key,
-        Kinds { is_echo: kind == icmp::kind::ECHO_REQUEST, is_error: icmp::is_error(kind), is_right },
+        Kinds { is_echo: kind == icmp::kind::ECHO_REQUEST, is_error: is_passed_on(kind), is_right },
     )
 }
 
@@ -46,9 +47,19 @@ pub(super) fn v6<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> Ver
         icmpv6::kind::NEIGHBOR_ADVERT => return neighbor::advertised(at, packet, parsed, key.src, key.dst),
         _ => {}
     }
+    // Groups are for neighbour discovery; nothing else is taken from a frame that more than one host got.
+    if ethernet::dst(packet.bytes()).is_none_or(MacAddr::is_multicast) {
+        return Verdict::Drop(DropReason::NotOurs);
+    }
     let is_right = view.is_checksum_valid(key.src, key.dst);
     let is_echo = kind == icmpv6::kind::ECHO_REQUEST;
     dispatch::<Ipv6Addr, P>(at, packet, parsed, key, Kinds { is_echo, is_error: icmpv6::is_error(kind), is_right })
+}
+
+/// Errors that the end of a connection should know. Redirects are for routers' neighbours alone (RFC 1812 5.2.7.2), and
+/// nobody may act on a source quench any more (RFC 6633).
+fn is_passed_on(kind: u8) -> bool {
+    icmp::is_error(kind) && !matches!(kind, icmp::kind::REDIRECT | icmp::kind::SOURCE_QUENCH)
 }
 
 /// The message without padding, if it lies in one piece.
@@ -74,7 +85,7 @@ fn dispatch<A: Family, P: Packet>(
         return Verdict::Drop(DropReason::IcmpChecksum);
     }
     match kinds {
-        Kinds { is_echo: true, .. } if is_local && key.src.is_martian() => Verdict::Drop(DropReason::Martian),
+        _ if is_local && key.src.is_martian() => Verdict::Drop(DropReason::Martian),
         Kinds { is_echo: true, .. } if is_local && parsed.kind == Kind::V4 => echo::v4(at, packet, parsed),
         Kinds { is_echo: true, .. } if is_local => echo::v6(at, packet, parsed),
         Kinds { is_error: true, .. } => error::<A, P>(at, packet, parsed, key),
@@ -83,15 +94,14 @@ fn dispatch<A: Family, P: Packet>(
     }
 }
 
-/// Where the quoted packet lies in the frame, and what it is.
-fn quote<'a>(frame: &'a [u8], parsed: &Parsed) -> Option<(&'a [u8], Quote)> {
-    let message = message(frame, parsed)?;
-    let bytes = match parsed.kind {
-        Kind::V4 => IcmpPacket::new_checked(message).ok()?.payload().len(),
-        _ => Icmpv6Packet::new_checked(message).ok()?.payload().len(),
-    };
-    let bytes = message.get(message.len() - bytes..)?;
-    Some((bytes, parse_quote(bytes).ok()?))
+/// The quoted packet and what it is, or why that cannot be told.
+fn quote<'a>(frame: &'a [u8], parsed: &Parsed) -> Result<(&'a [u8], Quote), DropReason> {
+    let bytes = message(frame, parsed).and_then(|m| m.get(HEADER_LEN..)).ok_or(DropReason::IcmpQuote)?;
+    match parse_quote(bytes) {
+        Ok(quote) => Ok((bytes, quote)),
+        Err(QuoteError::Checksum(_)) => Err(DropReason::IcmpChecksum),
+        Err(_) => Err(DropReason::IcmpQuote),
+    }
 }
 
 /// The tuple of a quoted packet's connection, seen from the other end: source, destination, ports and protocol; `None`
@@ -102,7 +112,7 @@ pub(super) fn quoted_reversed(parsed: &Parsed, frame: &[u8]) -> Option<(IpAddr, 
         Kind::V4 => icmp::is_error(kind),
         _ => icmpv6::is_error(kind),
     };
-    let (bytes, q) = quote(frame, parsed).filter(|(_, q)| is_error && q.has_ports() && q.kind == parsed.kind)?;
+    let (bytes, q) = quote(frame, parsed).ok().filter(|(_, q)| is_error && q.has_ports() && q.kind == parsed.kind)?;
     Some(match q.kind {
         Kind::V4 => {
             let t = q.five_tuple_v4(bytes).reversed();
@@ -122,7 +132,10 @@ fn error<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, key
     } else {
         Verdict::Drop(DropReason::NotOurs)
     };
-    let Some((_, quoted)) = quote(packet.bytes(), parsed) else { return Verdict::Drop(DropReason::IcmpQuote) };
+    let quoted = match quote(packet.bytes(), parsed) {
+        Ok((_, quoted)) => quoted,
+        Err(reason) => return Verdict::Drop(reason),
+    };
     let Some((src, dst, sport, dport, protocol)) = quoted_reversed(parsed, packet.bytes()) else { return unknown };
     let (Some(src), Some(dst)) = (A::of(src), A::of(dst)) else { return unknown };
     let tuple = FiveTuple { src, dst, sport, dport, protocol };
@@ -133,11 +146,13 @@ fn error<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, key
     match (found, backend) {
         // What the quoted packet's sender gets must be addressed to it.
         (Some(entry), Some(backend)) => match entry.state.direction() {
-            Direction::Request if key.dst == tuple.dst => to_backend(at, packet, parsed, &quoted, &entry, backend),
+            Direction::Request if key.dst == tuple.dst => {
+                to_backend(at, packet, parsed, key.src, &quoted, &entry, backend)
+            }
             Direction::Reply if key.dst == tuple.dst => to_client(at, packet, parsed, &quoted, &entry),
             _ => unknown,
         },
-        _ if key.dst == tuple.dst => by_hash(at, packet, parsed, &tuple).unwrap_or(unknown),
+        _ if key.dst == tuple.dst => by_hash(at, packet, parsed, key.src, &tuple).unwrap_or(unknown),
         _ => unknown,
     }
 }
@@ -147,6 +162,7 @@ fn by_hash<A: Family, P: Packet>(
     at: &mut At,
     packet: &mut P,
     parsed: &Parsed,
+    from: A,
     tuple: &FiveTuple<A>,
 ) -> Option<Verdict> {
     let id = at.snapshot.find_service(tuple.dst.into(), tuple.protocol, tuple.dport)?;
@@ -154,10 +170,14 @@ fn by_hash<A: Family, P: Packet>(
     let backend = service.pick(A::tuple_hash(at.snapshot.flow_key, tuple)).and_then(|id| at.snapshot.backend(id));
     let Some(backend) = backend else { return Some(Verdict::Drop(DropReason::NoBackend)) };
     at.shard.counters.stateless.add(1);
-    Some(unchanged(at, packet, parsed, backend))
+    Some(unchanged(at, packet, parsed, from.into(), backend))
 }
 
-fn unchanged<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, backend: &Backend) -> Verdict {
+/// Sends an error to a backend that replies to clients by itself.
+fn unchanged<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, from: IpAddr, backend: &Backend) -> Verdict {
+    if from == backend.address || at.snapshot.local(from).is_some() {
+        return Verdict::Drop(DropReason::Looped);
+    }
     match backend.mode {
         Mode::Gre => flow::tunnel(at, packet, parsed, backend),
         _ => flow::direct(at, packet, parsed, backend),
@@ -169,15 +189,19 @@ fn to_backend<A: Family, P: Packet>(
     at: &mut At,
     packet: &mut P,
     parsed: &Parsed,
+    from: A,
     quoted: &Quote,
     entry: &Entry<A>,
     backend: &Backend,
 ) -> Verdict {
     if !backend.mode.is_nat() {
-        return unchanged(at, packet, parsed, backend);
+        return unchanged(at, packet, parsed, from.into(), backend);
     }
     if parsed.ttl <= 1 {
         return Verdict::Drop(DropReason::TtlExceeded);
+    }
+    if parsed.ip_len > backend.mtu {
+        return Verdict::Drop(DropReason::TooBig);
     }
     let inside = (entry.translated, entry.translated_port);
     let outer = nat::rewrite_ip(packet.bytes_mut(), parsed, End::Dst, entry.dst, inside.0);
@@ -197,6 +221,9 @@ fn to_client<A: Family, P: Packet>(
         return Verdict::Drop(DropReason::TtlExceeded);
     }
     let Some(hop) = A::route(&at.snapshot.routes, entry.dst) else { return Verdict::Drop(DropReason::NoRoute) };
+    if at.snapshot.port(hop.port).is_none_or(|p| parsed.ip_len > p.mtu) {
+        return Verdict::Drop(DropReason::TooBig);
+    }
     let vip = (entry.translated, entry.translated_port);
     let from = A::key(parsed, packet.bytes()).src;
     // Routers behind the balancer have addresses that clients need not know (RFC 5508 REQ-4 b).

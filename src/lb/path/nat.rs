@@ -2,7 +2,7 @@
 
 use super::family::Family;
 use crate::wire::checksum::Delta;
-use crate::wire::parse::Parsed;
+use crate::wire::parse::{EXTENSION_BYTES_MAX, Parsed};
 use crate::wire::protocol;
 
 /// Which end of a packet is replaced.
@@ -108,8 +108,8 @@ struct Vec16 {
 }
 
 impl Vec16 {
-    /// 60 bytes of IPv4 header or 40 and extensions of IPv6, and 20 of TCP; beyond it nothing is changed but ports.
-    const MAX: usize = 160;
+    /// The longest headers that are walked, IPv6 with its extensions, and 20 bytes of TCP; nothing is changed beyond.
+    const MAX: usize = (40 + EXTENSION_BYTES_MAX + 20) / 2;
 
     fn take(quote: &[u8], l4: usize) -> Self {
         let mut words = [0; Self::MAX];

@@ -33,6 +33,10 @@ pub(super) fn arp<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> Ve
     if answers_for(at, message.spa.into()) {
         return conflict(at, message.spa.into());
     }
+    if message.is_gratuitous() {
+        learn(at, message.spa.into(), message.sha, false);
+        return Verdict::Drop(DropReason::NeighborUpdate);
+    }
     let to_us = answers_for(at, message.tpa.into());
     let asks = message.operation == Arp::REQUEST;
     // RFC 826: who asks us will be spoken to; everybody else's answers matter only where we asked.
@@ -65,6 +69,9 @@ pub(super) fn solicited<P: Packet>(
     let (Some(Ok(message)), Some(port)) = (message, at.snapshot.port(at.port)) else {
         return Verdict::Drop(DropReason::NeighborInvalid);
     };
+    if src.is_multicast() || is_own_echo(packet, port) {
+        return Verdict::Drop(DropReason::NeighborInvalid);
+    }
     if answers_for(at, src.into()) {
         return conflict(at, src.into());
     }
@@ -94,17 +101,29 @@ pub(super) fn advertised<P: Packet>(
     dst: Ipv6Addr,
 ) -> Verdict {
     let message = packet.bytes().get(usize::from(parsed.l4)..parsed.ip_end());
-    let Some(Ok(message)) = message.map(|m| NeighborAdvert::parse(m, src, dst, parsed.ttl)) else {
+    let message = message.map(|m| NeighborAdvert::parse(m, src, dst, parsed.ttl));
+    let (Some(Ok(message)), Some(port)) = (message, at.snapshot.port(at.port)) else {
         return Verdict::Drop(DropReason::NeighborInvalid);
     };
+    if is_own_echo(packet, port) {
+        return Verdict::Drop(DropReason::NeighborInvalid);
+    }
     if answers_for(at, message.target.into()) {
         return conflict(at, message.target.into());
     }
     let mac = message.target_link.or_else(|| crate::wire::ethernet::src(packet.bytes()));
-    if let Some(mac) = mac.filter(|mac| mac.is_unicast()) {
+    // Without the override flag another MAC address does not replace a known one (RFC 4861 7.2.5).
+    let known = at.shard.neighbors.find(at.port, message.target.into()).and_then(|n| at.shard.neighbors.mac(n));
+    let mac = mac.filter(|&mac| mac.is_unicast() && (message.replace || known.is_none_or(|k| k == mac)));
+    if let Some(mac) = mac {
         learn(at, message.target.into(), mac, false);
     }
     Verdict::Drop(DropReason::NeighborUpdate)
+}
+
+/// Whether a frame is one of ours that a switch sent back: taken for a conflict it would be answered for ever.
+fn is_own_echo<P: Packet>(packet: &P, port: &Port) -> bool {
+    crate::wire::ethernet::src(packet.bytes()) == Some(port.mac)
 }
 
 fn learn(at: &mut At, addr: IpAddr, mac: MacAddr, create: bool) {
@@ -115,9 +134,10 @@ fn learn(at: &mut At, addr: IpAddr, mac: MacAddr, create: bool) {
     at.shard.tell_others(learned);
 }
 
-/// Somebody else has an address of ours: RFC 5227 2.4 (b), defend it with one announcement, rate limited.
+/// Somebody else has an address of ours: RFC 5227 2.4 (b), defend it with one announcement, seldom, because the other
+/// may do the same.
 fn conflict(at: &mut At, addr: IpAddr) -> Verdict {
-    if at.shard.errors.allow(at.now)
+    if at.shard.defence.allow(at.now)
         && let Some(port) = at.snapshot.port(at.port)
         && let Some(frame) = announcement(port, addr)
     {

@@ -88,6 +88,8 @@ impl Snapshot {
 
     fn build_backend(&self, id: ServiceId, service: &ServiceSpec, spec: &BackendSpec) -> Result<Backend, BuildError> {
         let hop = self.routes.find(spec.address);
+        // A router would send a packet to the VIP straight back here.
+        let hop = hop.filter(|h| service.mode != Mode::Dsr || h.next == spec.address);
         let egress = hop.and_then(|h| self.port(h.port));
         let outer = match (service.mode, egress) {
             (Mode::Gre, Some(port)) => {
@@ -111,7 +113,8 @@ impl Snapshot {
             timeouts: service.timeouts,
             address: spec.address,
             hop,
-            mtu: egress.map_or(0, |p| p.mtu),
+            // Without a port to leave by, that is the reason to give, not the size.
+            mtu: egress.map_or(u16::MAX, |p| p.mtu),
             outer,
             name: spec.name.clone(),
         })

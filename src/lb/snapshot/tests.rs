@@ -1,1 +1,243 @@
+//! Snapshots built from small configurations, and tunnel headers read back by another library.
 
+use etherparse::{Ipv4HeaderSlice, Ipv6HeaderSlice};
+use proptest::prelude::*;
+
+use super::*;
+use crate::lb::testing::{all_modes, end, ip, service, spec};
+use crate::wire::parse::{Parsed, parse};
+
+fn name_of(snapshot: &Snapshot, vip: &str, protocol: u8, port: u16) -> Option<String> {
+    let id = snapshot.find_service(ip(vip), protocol, port)?;
+    Some(snapshot.service(id).unwrap().name.to_string())
+}
+
+#[test]
+fn the_exact_port_comes_before_every_port() {
+    let services = vec![
+        service("every", Mode::Gre, 6, ("192.0.2.1", 0), 0, &["10.1.0.1"]),
+        service("http", Mode::Gre, 6, ("192.0.2.1", 80), 1, &["10.1.0.2"]),
+        service("dns", Mode::Gre, 17, ("192.0.2.1", 53), 2, &["10.1.0.2"]),
+        service("six", Mode::Gre, 6, ("2001:db8::1", 80), 3, &["10.1.0.2"]),
+    ];
+    let snapshot = Snapshot::build(spec(services), None).unwrap();
+    for (vip, protocol, port, expected) in [
+        ("192.0.2.1", 6, 80, Some("http")),
+        ("192.0.2.1", 6, 81, Some("every")),
+        ("192.0.2.1", 6, 0, Some("every")),
+        ("192.0.2.1", 6, 65_535, Some("every")),
+        ("192.0.2.1", 17, 53, Some("dns")),
+        ("192.0.2.1", 17, 80, None),
+        ("192.0.2.1", 17, 0, None),
+        ("2001:db8::1", 6, 80, Some("six")),
+        ("2001:db8::1", 6, 81, None),
+        ("192.0.2.2", 6, 80, None),
+    ] {
+        assert_eq!(name_of(&snapshot, vip, protocol, port).as_deref(), expected, "{vip} {protocol} {port}");
+    }
+}
+
+#[test]
+fn own_addresses_and_vips_are_told_apart() {
+    let mut services = all_modes().services;
+    services.push(service("mixed", Mode::Gre, 6, ("192.0.2.10", 443), 30, &["10.1.0.1"]));
+    let snapshot = Snapshot::build(spec(services), None).unwrap();
+    let link_local = link_local(crate::lb::testing::WAN).to_string();
+    for (addr, expected) in [
+        ("10.0.0.2", Some(Local::Own(PortId(0)))),
+        ("10.1.0.254", Some(Local::Own(PortId(1)))),
+        ("fd01::fe", Some(Local::Own(PortId(1)))),
+        (&link_local, Some(Local::Own(PortId(0)))),
+        ("192.0.2.10", Some(Local::Vip { nat: true })),
+        ("192.0.2.20", Some(Local::Vip { nat: false })),
+        ("10.0.0.1", None),
+        ("10.1.0.1", None),
+    ] {
+        assert_eq!(snapshot.local(ip(addr)), expected, "{addr}");
+    }
+    let mut vips: Vec<_> = snapshot.vips().collect();
+    vips.sort();
+    let count = vips.len();
+    vips.dedup();
+    assert_eq!((vips.len(), count), (9, 9));
+}
+
+#[test]
+fn link_local_addresses_follow_rfc_4291() {
+    let mac = MacAddr([0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde]);
+    assert_eq!(IpAddr::V6(link_local(mac)), ip("fe80::3656:78ff:fe9a:bcde"));
+}
+
+#[test]
+fn a_slot_that_is_reused_is_another_backend() {
+    let make = |generation| {
+        let mut spec = spec(vec![service("s", Mode::Gre, 6, ("192.0.2.1", 80), 5, &["10.1.0.1"])]);
+        spec.services[0].backends[0].id = BackendId::new(5, generation);
+        Snapshot::build(spec, None).unwrap()
+    };
+    let (old, new) = (make(0), make(1));
+    assert!(old.backend(BackendId::new(5, 0)).is_some());
+    assert!(new.backend(BackendId::new(5, 0)).is_none());
+    assert!(new.backend(BackendId::new(5, 1)).is_some());
+    assert!(new.backend(BackendId::new(4, 0)).is_none() && new.backend(BackendId::new(6, 0)).is_none());
+    assert_eq!(new.backends().count(), 1);
+}
+
+#[test]
+fn lookup_tables_are_built_anew_only_for_what_changed() {
+    let first = Snapshot::build(all_modes(), None).unwrap();
+    let mut changed = all_modes();
+    changed.services[0].backends[0].admits = false;
+    changed.services[1].backends[0].serves = false;
+    changed.services[2].maglev_size = 257;
+    changed.services[3].backends[1].weight = 7;
+    changed.services[4].backends[0].name = "renamed".into();
+    let second = Snapshot::build(changed, Some(&first)).unwrap();
+    let shared: Vec<_> =
+        first.services().iter().zip(second.services()).map(|(a, b)| Arc::ptr_eq(&a.maglev, &b.maglev)).collect();
+    // Whether a backend serves its old connections has nothing to do with new ones.
+    assert_eq!(shared[..5], [false, true, false, false, true]);
+    let mut other_key = all_modes();
+    other_key.hash_key = HashKey::from_bytes([8; 16]);
+    let third = Snapshot::build(other_key, Some(&first)).unwrap();
+    assert!(!Arc::ptr_eq(&first.services()[5].maglev, &third.services()[5].maglev));
+}
+
+#[test]
+fn backends_that_admit_nothing_are_never_picked() {
+    let mut spec = spec(vec![service("s", Mode::Gre, 6, ("192.0.2.1", 80), 0, &["10.1.0.1", "10.1.0.2", "10.1.0.3"])]);
+    spec.services[0].backends[1].admits = false;
+    let picks = |spec: &SnapshotSpec| -> Vec<_> {
+        let snapshot = Snapshot::build(spec.clone(), None).unwrap();
+        (0..2000u64)
+            .map(|n| snapshot.services()[0].pick(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).map(|b| b.slot()))
+            .collect()
+    };
+    let some = picks(&spec);
+    assert!(some.contains(&Some(0)) && some.contains(&Some(2)) && !some.contains(&Some(1)) && !some.contains(&None));
+    for backend in &mut spec.services[0].backends {
+        backend.admits = false;
+    }
+    assert!(picks(&spec).iter().all(Option::is_none));
+}
+
+#[test]
+fn picks_do_not_depend_on_the_order_of_backends() {
+    let make = |addresses: [&str; 3]| {
+        let spec = spec(vec![service("s", Mode::Gre, 6, ("192.0.2.1", 80), 0, &addresses)]);
+        Snapshot::build(spec, None).unwrap()
+    };
+    let (a, b) = (make(["10.1.0.1", "10.1.0.2", "10.1.0.3"]), make(["10.1.0.3", "10.1.0.1", "10.1.0.2"]));
+    let address = |s: &Snapshot, hash| s.backend(s.services()[0].pick(hash).unwrap()).unwrap().address;
+    for n in 0..2000u64 {
+        let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        assert_eq!(address(&a, hash), address(&b, hash));
+    }
+}
+
+#[test]
+fn a_tunnel_needs_an_own_address_of_the_backends_family() {
+    let mut spec = spec(vec![service("s", Mode::Gre, 6, ("192.0.2.1", 80), 0, &["fd01::1"])]);
+    spec.services[0].tunnel_source = Some(ip("10.0.0.9"));
+    let error = Snapshot::build(spec.clone(), None).unwrap_err().to_string();
+    assert!(error.contains("fd01::1") && error.contains("service s, backend b0"), "{error}");
+    spec.services[0].tunnel_source = Some(ip("fd00::9"));
+    let snapshot = Snapshot::build(spec, None).unwrap();
+    let outer = snapshot.backends().next().unwrap().outer.clone().unwrap();
+    assert_eq!(outer, Outer::gre(ip("fd00::9"), ip("fd01::1")).unwrap());
+}
+
+#[test]
+fn direct_backends_behind_a_router_have_no_way() {
+    let spec = spec(vec![
+        service("far", Mode::Dsr, 6, ("192.0.2.1", 80), 0, &["203.0.113.1"]),
+        service("near", Mode::Dsr, 6, ("192.0.2.2", 80), 1, &["10.1.0.1"]),
+        service("tunnel", Mode::Gre, 6, ("192.0.2.3", 80), 2, &["203.0.113.1"]),
+    ]);
+    let snapshot = Snapshot::build(spec, None).unwrap();
+    let hops: Vec<_> = snapshot.backends().map(|b| b.hop.map(|h| h.next)).collect();
+    assert_eq!(hops, [None, Some(ip("10.1.0.1")), Some(ip("10.0.0.1"))]);
+}
+
+#[test]
+fn source_addresses_are_of_the_network_asked_about() {
+    let mut spec = spec(Vec::new());
+    spec.ports[0].addresses = vec![(ip("10.0.0.2"), 24), (ip("10.9.0.2"), 16), (ip("fd00::2"), 64)];
+    let snapshot = Snapshot::build(spec, None).unwrap();
+    let port = snapshot.port(PortId(0)).unwrap();
+    let source = |to: &str| port.source_for(ip(to)).map(|a| a.to_string());
+    assert_eq!(source("10.9.3.4").as_deref(), Some("10.9.0.2"));
+    assert_eq!(source("10.0.0.77").as_deref(), Some("10.0.0.2"));
+    assert_eq!(source("8.8.8.8").as_deref(), Some("10.0.0.2"));
+    assert_eq!(source("fe80::5").as_deref(), Some("fe80::ff:fe00:2"));
+    assert_eq!(source("2001:db8::5").as_deref(), Some("fd00::2"));
+    assert!(port.is_on_link(ip("10.9.255.255")) && !port.is_on_link(ip("10.10.0.1")));
+}
+
+/// Fields of an inner packet, the rest as a parser leaves it.
+fn inner(v4: bool, class: u8, ip_len: u16, df: bool, ip_id: u16) -> Parsed {
+    let (src, dst) = if v4 { ("198.51.100.7:1", "192.0.2.1:2") } else { ("[2001:db8::7]:1", "[2001:db8::1]:2") };
+    let (src, dst) = (end(src), end(dst));
+    let text = |(a, p): (IpAddr, u16)| std::net::SocketAddr::new(a, p).to_string();
+    let frame = crate::lb::testing::Frame::udp(&text(src), &text(dst)).build();
+    let parsed = parse(&frame, frame.len()).unwrap();
+    Parsed { traffic_class: class, ip_len, df: df || !v4, ip_id, ..parsed }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn outer_headers_are_right(
+        outer_v4: bool,
+        inner_v4: bool,
+        class: u8,
+        ip_len in prop_oneof![20u16..2000, 20u16..=65_535 - 44],
+        df: bool,
+        id: u16,
+        a: u128,
+        b: u128,
+    ) {
+        let address = |n: u128| -> IpAddr {
+            if outer_v4 { std::net::Ipv4Addr::from(n as u32).into() } else { Ipv6Addr::from(n).into() }
+        };
+        let outer = Outer::gre(address(a), address(b)).unwrap();
+        let inner = inner(inner_v4, class, ip_len, df, id);
+        let header = outer.header(&inner);
+        let (bytes, gre) = header[..outer.overhead()].split_at(outer.overhead() - 4);
+        prop_assert_eq!(gre, if inner_v4 { [0, 0, 0x08, 0x00] } else { [0, 0, 0x86, 0xdd] });
+        if outer_v4 {
+            prop_assert_eq!((outer.overhead(), outer.ethertype()), (24, 0x0800));
+            let h = Ipv4HeaderSlice::from_slice(bytes).unwrap();
+            prop_assert_eq!(h.header_checksum(), h.to_header().calc_header_checksum());
+            prop_assert_eq!(usize::from(h.total_len()), outer.overhead() + usize::from(ip_len));
+            prop_assert_eq!((h.dcp().value(), h.ecn().value()), (class >> 2, class & 3));
+            prop_assert_eq!(h.dont_fragment(), df || !inner_v4, "RFC 2003 3.1");
+            prop_assert!(!h.more_fragments() && h.fragments_offset().value() == 0);
+            prop_assert_eq!(h.identification(), if df || !inner_v4 { 0 } else { id });
+            prop_assert_eq!((h.protocol().0, h.ttl(), h.ihl()), (47, 64, 5));
+            prop_assert_eq!((IpAddr::from(h.source_addr()), IpAddr::from(h.destination_addr())), (address(a), address(b)));
+        } else {
+            prop_assert_eq!((outer.overhead(), outer.ethertype()), (44, 0x86dd));
+            let h = Ipv6HeaderSlice::from_slice(bytes).unwrap();
+            prop_assert_eq!(usize::from(h.payload_length()), 4 + usize::from(ip_len));
+            prop_assert_eq!(h.traffic_class(), class);
+            prop_assert_eq!((h.next_header().0, h.hop_limit()), (47, 64));
+            prop_assert_eq!((IpAddr::from(h.source_addr()), IpAddr::from(h.destination_addr())), (address(a), address(b)));
+        }
+    }
+}
+
+#[test]
+fn every_traffic_class_has_a_right_checksum() {
+    let outer = Outer::gre(ip("10.0.0.2"), ip("10.1.0.3")).unwrap();
+    for class in 0..=255 {
+        for ip_len in [20, 21, 40, 576, 1476, 65_511] {
+            for df in [false, true] {
+                let header = outer.header(&inner(true, class, ip_len, df, 0xffff));
+                let h = Ipv4HeaderSlice::from_slice(&header[..20]).unwrap();
+                assert_eq!(h.header_checksum(), h.to_header().calc_header_checksum(), "{class} {ip_len} {df}");
+            }
+        }
+    }
+}

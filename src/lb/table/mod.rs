@@ -325,7 +325,7 @@ impl<A: Address> Table<A> {
     #[inline]
     fn other(&self, bucket: usize, tag: u16) -> usize {
         let n = self.buckets.len() as u64;
-        let mixed = (u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) * n >> 32;
+        let mixed = ((u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) * n) >> 32;
         let sum = mixed + n - bucket as u64;
         (if sum >= n { sum - n } else { sum }) as usize
     }

@@ -48,10 +48,8 @@ fn reports_are_one_line() {
     assert_eq!(check(&sample_path("nat-two-arm")).unwrap().ports, 2);
 }
 
-#[test]
-fn every_value_is_read() {
-    let config = good(
-        r#"
+/// Each key with a value that is not its default.
+const EVERY_VALUE: &str = r#"
 [dataplane]
 workers = [2, 0x3]
 connections = 2_000
@@ -100,8 +98,11 @@ state = "drain"
 [[service.backend]]
 name = "b2"
 address = "fd01::2"
-"#,
-    );
+"#;
+
+#[test]
+fn every_value_is_read() {
+    let config = good(EVERY_VALUE);
     assert_eq!(config.warnings, []);
     assert_eq!(config.dataplane.workers, Workers::Lcores(vec![2, 3]));
     assert_eq!((config.dataplane.connections, config.dataplane.mbufs), (2000, 512));

@@ -1,0 +1,192 @@
+//! All or nothing, health results, and what is said of both.
+
+use super::*;
+use crate::control::fixture::{CONFIG, TSC_HZ, edited, file, manager};
+use crate::lb::snapshot::Snapshot;
+use crate::lb::verdict::DropReason;
+
+struct Bench {
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+    manager: Manager,
+}
+
+fn bench() -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), "tidegate.toml", CONFIG);
+    let manager = manager(&path);
+    Bench { _dir: dir, path, manager }
+}
+
+fn change(backend: &str, healthy: bool, reason: &str) -> HealthChange {
+    HealthChange { service: "web".into(), backend: backend.into(), healthy, reason: reason.into() }
+}
+
+/// Service, backend, whether it serves and admits, in the snapshot's order.
+fn served(snapshot: &Snapshot) -> Vec<(String, bool, bool)> {
+    snapshot.backends().map(|b| (b.name.to_string(), b.serves, b.admits)).collect()
+}
+
+fn state(manager: &Manager, name: &str) -> (String, String) {
+    let backends = manager.backends().backends;
+    let backend = backends.iter().find(|b| b.name == name).unwrap();
+    (backend.state.clone(), backend.reason.clone())
+}
+
+#[test]
+fn a_good_file_is_taken_over_and_what_changed_is_said() {
+    let Bench { _dir, path, mut manager } = bench();
+    let before = manager.snapshot();
+    let b1 = before.backends().find(|b| &*b.name == "b1").unwrap().id;
+    let b2 = "[[service.backend]]\nname = \"b2\"\naddress = \"10.1.0.12\"\nweight = 50\n";
+    let b4 = "[[service.backend]]\nname = \"b4\"\naddress = \"10.1.0.14\"\n";
+    std::fs::write(&path, edited(&[(b2, b4), ("port = 8080\n", "port = 8080\nweight = 3\n")])).unwrap();
+    let report = manager.reload(None).unwrap();
+    assert_eq!(report.summary, "+1 backend, -1 backend, 1 weight");
+    let lines = ["- backend web/b2", "~ backend web/b1: weight 100 -> 3", "+ backend web/b4 10.1.0.14"];
+    assert_eq!(report.changes, lines);
+    let after = manager.snapshot();
+    assert_eq!((before.generation, after.generation, report.generation), (1, 2, 2));
+    assert_eq!(after.backends().find(|b| &*b.name == "b1").unwrap().id, b1, "connections go on");
+    assert_eq!(manager.status().loaded, path.display().to_string());
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_says_where() {
+    let Bench { _dir, path, mut manager } = bench();
+    let weight = manager.config().services[0].backends[1].weight;
+    std::fs::write(&path, edited(&[("weight = 50", "weight = 7"), ("\"b3\"", "\"b1\"")])).unwrap();
+    let error = manager.reload(None).unwrap_err();
+    assert!(matches!(error, ReloadError::Config(_)), "{error}");
+    assert!(error.to_string().contains("tidegate.toml:"), "{error}");
+    assert_eq!(manager.snapshot().generation, 1);
+    assert_eq!(manager.config().services[0].backends[1].weight, weight);
+    assert_eq!(manager.status().reload_error, Some(error.to_string()));
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(manager.reload(None), Err(ReloadError::Config(_))), "a missing file");
+    std::fs::write(&path, CONFIG).unwrap();
+    manager.reload(None).unwrap();
+    assert_eq!(manager.status().reload_error, None);
+}
+
+#[test]
+fn what_is_fixed_at_start_is_refused_by_name() {
+    let Bench { _dir, path, mut manager } = bench();
+    let text = edited(&[("weight = 50", "weight = 7"), ("net_null0\"", "net_null0\"\nmtu = 1400")]);
+    std::fs::write(&path, format!("[dataplane]\nworkers = 2\n{text}")).unwrap();
+    let error = manager.reload(None).unwrap_err();
+    let ReloadError::NeedsRestart { keys, .. } = &error else { panic!("{error}") };
+    assert_eq!(keys, &["dataplane.workers", "port wan: mtu"]);
+    assert!(error.to_string().contains("dataplane.workers, port wan: mtu; restart"), "{error}");
+    assert_eq!((manager.snapshot().generation, manager.config().services[0].backends[1].weight), (1, 50));
+}
+
+#[test]
+fn another_file_is_loaded_once_and_the_next_reload_is_of_the_first() {
+    let Bench { _dir, path, mut manager } = bench();
+    let other = file(path.parent().unwrap(), "other.toml", &edited(&[("weight = 50", "weight = 7")]));
+    assert_eq!(manager.reload(Some(&other)).unwrap().summary, "1 weight");
+    let status = manager.status();
+    assert_eq!((status.config, status.loaded), (path.display().to_string(), other.display().to_string()));
+    assert_eq!(manager.reload(None).unwrap().changes, ["~ backend web/b2: weight 7 -> 50"]);
+}
+
+#[test]
+fn what_is_no_file_is_not_read() {
+    let Bench { mut manager, .. } = bench();
+    assert!(matches!(manager.reload(Some(Path::new("/dev/zero"))), Err(ReloadError::NotAFile(_))));
+    assert!(matches!(manager.reload(Some(Path::new("/"))), Err(ReloadError::Config(_))));
+}
+
+#[test]
+fn health_results_reach_the_packet_path_with_one_snapshot_for_all() {
+    let Bench { mut manager, .. } = bench();
+    assert_eq!(state(&manager, "b1"), ("up".into(), "no health check result yet".into()));
+    assert_eq!(state(&manager, "d1"), ("up".into(), "not checked".into()));
+    manager.set_health(&[change("b1", true, "accepts connections")]).unwrap();
+    assert_eq!(manager.snapshot().generation, 1, "nothing changes for the packets");
+    assert_eq!(state(&manager, "b1"), ("up".into(), "health check: accepts connections".into()));
+    let down = [change("b1", false, "connection refused"), change("b3", false, "no answer in 1 s")];
+    manager.set_health(&down).unwrap();
+    assert_eq!(manager.snapshot().generation, 2);
+    let expected = [("b1", false, false), ("b2", true, true), ("b3", false, false), ("d1", true, true)];
+    assert_eq!(served(&manager.snapshot()), expected.map(|(name, serves, admits)| (name.to_owned(), serves, admits)));
+    assert_eq!(state(&manager, "b1"), ("down".into(), "health check: connection refused".into()));
+    assert_eq!(manager.services().services[0].backends_up, 1);
+    manager.set_health(&[change("b3", true, "accepts connections")]).unwrap();
+    assert_eq!(state(&manager, "b3"), ("drain".into(), "configuration".into()), "the administrator's word stays");
+}
+
+#[test]
+fn a_reload_keeps_the_health_of_who_stays_only() {
+    let Bench { _dir, path, mut manager } = bench();
+    manager.set_health(&["b1", "b2"].map(|name| change(name, false, "connection refused"))).unwrap();
+    std::fs::write(&path, edited(&[("10.1.0.12", "10.1.0.99")])).unwrap();
+    manager.reload(None).unwrap();
+    assert_eq!(state(&manager, "b1").0, "down");
+    assert_eq!(state(&manager, "b2"), ("up".into(), "no health check result yet".into()), "another server");
+    manager.set_health(&[change("b2", false, "connection refused")]).unwrap();
+    std::fs::write(&path, edited(&[("[service.health]\ntype = \"tcp\"\n", "")])).unwrap();
+    manager.reload(None).unwrap();
+    assert_eq!(state(&manager, "b1"), ("up".into(), "not checked".into()), "nobody would bring it up again");
+}
+
+#[test]
+fn since_tells_how_long_a_state_holds() {
+    let Bench { _dir, path, mut manager } = bench();
+    manager.set_health(&[change("b1", false, "connection refused")]).unwrap();
+    std::thread::sleep(Duration::from_millis(60));
+    std::fs::write(&path, edited(&[("weight = 50", "weight = 7")])).unwrap();
+    manager.reload(None).unwrap();
+    manager.set_health(&[change("b2", false, "connection refused")]).unwrap();
+    let backends = manager.backends().backends;
+    assert!(backends[0].since_s >= 0.06, "a reload does not begin it anew: {}", backends[0].since_s);
+    assert!(backends[1].since_s < 0.06, "{}", backends[1].since_s);
+}
+
+#[test]
+fn a_worker_that_does_not_turn_is_noticed_after_five_looks() {
+    let Bench { mut manager, .. } = bench();
+    let stalled = |manager: &mut Manager| manager.workers().workers.iter().map(|w| w.stalled).collect::<Vec<_>>();
+    for _ in 0..6 {
+        manager.workers[0].counters.turns.add(1);
+        manager.watch_workers();
+    }
+    assert_eq!(stalled(&mut manager), [false, true]);
+    manager.workers[1].counters.turns.add(1);
+    manager.watch_workers();
+    assert_eq!(stalled(&mut manager), [false, false]);
+}
+
+#[test]
+fn rates_are_over_the_time_since_the_last_look() {
+    let Bench { mut manager, .. } = bench();
+    let counters = manager.workers[0].counters.clone();
+    counters.rx_packets.add(1000);
+    counters.busy_turns.add(10);
+    counters.busy_cycles.add(50_000);
+    let first = manager.workers().workers[0].clone();
+    assert_eq!((first.packets_per_burst, first.cycles_per_packet), (Some(100.0), Some(50.0)));
+    counters.rx_packets.add(30);
+    counters.busy_turns.add(10);
+    std::thread::sleep(Duration::from_millis(20));
+    counters.busy_cycles.add(TSC_HZ / 100);
+    let answer = manager.workers();
+    let second = &answer.workers[0];
+    assert_eq!((second.rx_packets, second.packets_per_burst), (1030, Some(3.0)));
+    let busy = second.busy_share.unwrap() * answer.seconds;
+    assert!((busy - 0.01).abs() < 1e-9, "10 ms of work: {busy}");
+    let idle = manager.workers().workers[1].clone();
+    assert_eq!((idle.packets_per_burst, idle.cycles_per_packet, idle.busy_share), (None, None, Some(0.0)));
+}
+
+#[test]
+fn drops_are_summed_over_workers() {
+    let Bench { manager, .. } = bench();
+    assert!(manager.drops(false).drops.is_empty());
+    assert_eq!(manager.drops(true).drops.len(), DropReason::COUNT);
+    manager.workers.iter().for_each(|worker| worker.counters.drop_one(DropReason::NoBackend));
+    let drops = manager.drops(false).drops;
+    assert_eq!(drops.len(), 1);
+    assert_eq!((drops[0].reason.as_str(), drops[0].count), ("no_backend", 2));
+}

@@ -1,0 +1,270 @@
+//! A balancer with its workers in memory, which counts as the poll loop does.
+
+use std::collections::BTreeMap;
+
+use super::super::clock::Now;
+use super::super::hash::HashKey;
+use super::super::ids::{BackendId, PortId, WorkerId};
+use super::super::packet::{HeapPacket, Packet};
+use super::super::path::{BURST, Origin, process};
+use super::super::shard::{Shard, ShardConfig};
+use super::super::snapshot::{Snapshot, SnapshotSpec};
+use super::super::verdict::{DropReason, Verdict};
+
+/// A frame and the port that it came in by.
+#[derive(Clone, Debug)]
+pub struct TestPacket {
+    pub heap: HeapPacket,
+    pub port: PortId,
+}
+
+impl TestPacket {
+    pub fn new(port: u8, frame: &[u8]) -> Self {
+        Self { heap: HeapPacket::new(frame), port: PortId(port) }
+    }
+}
+
+impl Packet for TestPacket {
+    fn bytes(&self) -> &[u8] {
+        self.heap.bytes()
+    }
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.heap.bytes_mut()
+    }
+    fn frame_len(&self) -> usize {
+        self.heap.frame_len()
+    }
+    fn grow_front(&mut self, n: usize) -> bool {
+        self.heap.grow_front(n)
+    }
+    fn shrink_front(&mut self, n: usize) {
+        self.heap.shrink_front(n);
+    }
+    fn truncate(&mut self, len: usize) {
+        self.heap.truncate(len);
+    }
+}
+
+/// What became of one packet, and who gave it its verdict.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub verdict: Verdict,
+    pub frame: Vec<u8>,
+    pub worker: u16,
+}
+
+impl Sent {
+    pub fn tx(&self) -> (u8, &[u8]) {
+        match self.verdict {
+            Verdict::Tx(port) => (port.0, &self.frame),
+            other => panic!("{other:?} instead of tx"),
+        }
+    }
+
+    pub fn reply(&self) -> &[u8] {
+        match self.verdict {
+            Verdict::Reply(_) => &self.frame,
+            other => panic!("{other:?} instead of reply"),
+        }
+    }
+
+    pub fn dropped(&self) -> DropReason {
+        match self.verdict {
+            Verdict::Drop(reason) => reason,
+            other => panic!("{other:?} instead of a drop"),
+        }
+    }
+}
+
+const BACKENDS_MAX: usize = 100;
+
+/// Every counter that is not 0, by name.
+pub type Figures = BTreeMap<String, i64>;
+
+/// See the module.
+pub struct Net {
+    pub snapshot: Snapshot,
+    pub shards: Vec<Shard>,
+    pub now: Now,
+}
+
+impl Net {
+    pub fn new(spec: SnapshotSpec) -> Self {
+        Self::with_connections(spec, 1000)
+    }
+
+    /// With room for so many connections a worker.
+    pub fn with_connections(spec: SnapshotSpec, connections_max: usize) -> Self {
+        let nat = spec.services.iter().any(|s| s.mode.is_nat());
+        let snapshot = Snapshot::build(spec, None).unwrap();
+        let shard = |worker| {
+            let mut shard = Shard::new(&ShardConfig {
+                worker: WorkerId(worker),
+                connections_max,
+                v4: true,
+                v6: true,
+                nat,
+                backends_max: BACKENDS_MAX,
+                neighbors_max: 64,
+                boot_key: HashKey::from_bytes([9; 16]),
+            });
+            shard.adopt(&snapshot, None);
+            shard
+        };
+        let shards = (0..snapshot.workers).map(shard).collect();
+        Self { snapshot, shards, now: Now::from_ns(1_000_000_000) }
+    }
+
+    /// Goes over to another configuration, as a reload does.
+    pub fn reload(&mut self, mut spec: SnapshotSpec) {
+        spec.generation = self.snapshot.generation + 1;
+        let next = Snapshot::build(spec, Some(&self.snapshot)).unwrap();
+        for shard in &mut self.shards {
+            shard.adopt(&next, Some(&self.snapshot));
+        }
+        self.snapshot = next;
+    }
+
+    /// Lets time pass and the timers run.
+    pub fn pass_s(&mut self, s: u64) {
+        self.now = Now::from_ns(self.now.ns() + s * 1_000_000_000);
+        for shard in &mut self.shards {
+            shard.tick(&self.snapshot, self.now);
+        }
+    }
+
+    /// One packet into worker 0, handed on where it belongs to another.
+    pub fn send(&mut self, port: u8, frame: &[u8]) -> Sent {
+        self.send_to(0, port, frame)
+    }
+
+    /// One packet into the worker that the NIC chose.
+    pub fn send_to(&mut self, worker: u16, port: u8, frame: &[u8]) -> Sent {
+        let sent = self.burst(worker, Origin::Port, &[TestPacket::new(port, frame)]).remove(0);
+        match sent.verdict {
+            Verdict::Handoff(owner) => {
+                assert_ne!(owner.0, worker, "handed to itself");
+                assert_eq!(sent.frame, frame, "changed before it was handed on");
+                self.burst(owner.0, Origin::Ring, &[TestPacket::new(port, frame)]).remove(0)
+            }
+            _ => sent,
+        }
+    }
+
+    /// Packets into one worker; checks that each has one verdict that counts, and counts it as the poll loop does.
+    pub fn burst(&mut self, worker: u16, origin: Origin, packets: &[TestPacket]) -> Vec<Sent> {
+        assert!(packets.len() <= BURST);
+        let mut packets = packets.to_vec();
+        let shard = &mut self.shards[usize::from(worker)];
+        // A verdict that no packet gets, so that a place left out would show.
+        let unset = Verdict::Drop(DropReason::RingFull);
+        let mut verdicts = vec![unset; packets.len()];
+        let n = process(shard, &self.snapshot, self.now, origin, |p: &TestPacket| p.port, &mut packets, &mut verdicts);
+        assert_eq!(n, packets.len());
+        for verdict in &verdicts {
+            assert_ne!(*verdict, unset);
+            let counters = &shard.counters;
+            match *verdict {
+                Verdict::Tx(port) => {
+                    assert!(self.snapshot.port(port).is_some());
+                    counters.tx_packets.add(1);
+                }
+                Verdict::Reply(_) => counters.replies.add(1),
+                Verdict::Hold(slot) => {
+                    assert!(shard.neighbors.is_current(slot));
+                    counters.held.add(1);
+                }
+                Verdict::Handoff(owner) => {
+                    assert_eq!(origin, Origin::Port, "handed on twice");
+                    assert!(owner.0 < self.snapshot.workers);
+                    counters.handoffs.add(1);
+                }
+                Verdict::Drop(reason) => counters.drop_one(reason),
+            }
+            counters.rx_packets.add(1);
+        }
+        let sent = |(p, &verdict): (&TestPacket, &Verdict)| Sent { verdict, frame: p.bytes().to_vec(), worker };
+        packets.iter().zip(&verdicts).map(sent).collect()
+    }
+
+    /// Every counter, all workers together; input packets are the sum of verdicts.
+    pub fn figures(&self) -> Figures {
+        let mut figures = Figures::new();
+        let mut add = |name: String, n: u64| {
+            if n != 0 {
+                *figures.entry(name).or_default() += n as i64;
+            }
+        };
+        let mut verdicts = 0;
+        for shard in &self.shards {
+            let c = &shard.counters;
+            for (name, counter) in [
+                ("tx", &c.tx_packets),
+                ("replies", &c.replies),
+                ("held", &c.held),
+                ("handoffs", &c.handoffs),
+                ("originated", &c.originated),
+                ("stateless", &c.stateless),
+                ("adopted", &c.adopted),
+                ("active", &c.connections_active),
+                ("created", &c.connections_created),
+                ("expired", &c.connections_expired),
+                ("evicted", &c.connections_evicted),
+            ] {
+                add(name.into(), counter.get());
+            }
+            for &reason in DropReason::ALL {
+                add(format!("drop {}", reason.label()), c.drops(reason));
+            }
+            for slot in 0..BACKENDS_MAX {
+                let b = c.backend(BackendId::new(slot, 0)).unwrap();
+                add(format!("packets {slot}"), b.packets.get());
+                add(format!("bytes {slot}"), b.bytes.get());
+                add(format!("connections {slot}"), b.connections.get());
+                add(format!("connections_total {slot}"), b.connections_total.get());
+            }
+            verdicts += c.tx_packets.get() + c.replies.get() + c.held.get() + c.handoffs.get() + c.drops_total();
+            assert_eq!(
+                verdicts,
+                self.shards
+                    .iter()
+                    .take(usize::from(shard.worker.0) + 1)
+                    .map(|s| s.counters.rx_packets.get())
+                    .sum::<u64>()
+            );
+        }
+        figures
+    }
+
+    /// What `act` changes, backend counters left out.
+    pub fn changes<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> (T, Figures) {
+        let before = self.figures();
+        let result = act(self);
+        let mut changes = self.figures();
+        for (name, n) in before {
+            *changes.entry(name).or_default() -= n;
+        }
+        let is_backend = |name: &str| name.split_once(' ').is_some_and(|(_, slot)| slot.parse::<u16>().is_ok());
+        changes.retain(|name, n| *n != 0 && !is_backend(name));
+        (result, changes)
+    }
+
+    /// Sends a frame and checks that exactly these counters changed.
+    #[track_caller]
+    pub fn expect(&mut self, port: u8, frame: &[u8], expected: &[(&str, i64)]) -> Sent {
+        let (sent, changes) = self.changes(|net| net.send(port, frame));
+        let expected: Figures = expected.iter().map(|&(name, n)| (name.to_owned(), n)).collect();
+        assert_eq!(changes, expected, "{:?}", sent.verdict);
+        sent
+    }
+
+    /// Sends a frame that must be dropped for this reason, without any other trace.
+    #[track_caller]
+    pub fn expect_drop(&mut self, port: u8, frame: &[u8], reason: DropReason) {
+        self.expect(port, frame, &[(&format!("drop {}", reason.label()), 1)]);
+    }
+
+    pub fn active(&self) -> u64 {
+        self.shards.iter().map(|s| s.counters.connections_active.get()).sum()
+    }
+}
