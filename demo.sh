@@ -305,7 +305,6 @@ real_traffic() {
    sudo ./demo.sh --keep                                  the same, left running, to look around in
    target/release/tidegate check $(sample)
    target/release/tidegate --help                         all commands
-   ./bench.sh                                             figures beside testpmd's
 EOF
 }
 

@@ -1,0 +1,28 @@
+//! Documents that are made from the code are what the code says.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use tidegate::lb::verdict::DropReason;
+
+/// Compares `file` with `text`, or writes it when `BLESS=1` is set.
+fn holds(file: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(found, text, "{file} is not what the code says; `BLESS=1 cargo test --test docs` writes it anew");
+}
+
+#[test]
+fn every_drop_reason_has_its_line() {
+    let mut text = "# Why packets are dropped\n\n\
+         Every packet that is not sent on or answered is counted under one of these reasons, in `tidegate show drops`, in\n\
+         `drops` of `--stats`, and by name everywhere else.\n\n| reason | meaning |\n|---|---|\n"
+        .to_owned();
+    for reason in DropReason::ALL {
+        writeln!(text, "| `{}` | {} |", reason.label(), reason.meaning()).unwrap();
+    }
+    holds("docs/drops.md", &text);
+}
