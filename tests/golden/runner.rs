@@ -110,8 +110,11 @@ fn figures(path: &Path) -> Value {
     })
 }
 
+/// What one port sent, frame by frame.
+type Frames = Vec<Vec<u8>>;
+
 /// Output captures as bytes, by port, and the figures.
-fn replay_once(case: &Case) -> (Vec<Vec<u8>>, Vec<Vec<Vec<u8>>>, Value) {
+fn replay_once(case: &Case) -> (Vec<Vec<u8>>, Vec<Frames>, Value) {
     let temporary = tempfile::tempdir().unwrap();
     let at = temporary.path();
     lay_out(case, at);
