@@ -87,15 +87,16 @@ EOF
         echo "   without root they stay missing: sudo apt-get install$missing"
         return
     fi
+    echo "   installing them, which takes a minute or two"
     as_root apt-get update -q >/dev/null || give_up "apt-get update fails: is the network there?"
     # shellcheck disable=SC2086 # a list of packages
     as_root apt-get install -q -y --no-install-recommends $missing >/dev/null || give_up "apt-get cannot install$missing"
-    echo "   installed:$missing"
+    echo "   installed"
 }
 
 # Under sudo the toolchain and target/ belong to the user who called it.
 as_builder() {
-    local home=$HOME
+    local home=${HOME:-/}
     if [ "$(id -u)" = 0 ] && [ -n "${SUDO_USER:-}" ] && [ "$SUDO_USER" != root ]; then
         home=$(getent passwd "$SUDO_USER" | cut -d: -f6)
         sudo -n -H -u "$SUDO_USER" env PATH="$home/.cargo/bin:$PATH" "$@"
@@ -104,29 +105,35 @@ as_builder() {
     fi
 }
 
+rust_version() { as_builder cargo --version 2>/dev/null | awk '{print $2}'; }
+
 rust_is_new_enough() {
     local have
-    have=$(as_builder cargo --version 2>/dev/null | awk '{print $2}')
+    have=$(rust_version)
     [ -n "$have" ] && [ "$(printf '%s\n' "$1" "$have" | sort -V | head -n 1)" = "$1" ]
 }
 
 need_rust() {
-    local needed
+    local needed answer mend="install it with rustup (https://rustup.rs)"
     needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
     rust_is_new_enough "$needed" && return
-    if apt-cache policy rustup 2>/dev/null | grep -q 'Candidate: [0-9]' && as_root true; then
-        echo "   missing: cargo $needed or newer; apt's rustup fetches it"
+    if as_builder rustup --version >/dev/null 2>&1 && [ -n "$(rust_version)" ]; then
+        mend="rustup update stable && rustup default stable"
+    elif apt-cache policy rustup 2>/dev/null | grep -q 'Candidate: [0-9]' && as_root true; then
+        echo "   missing: cargo $needed or newer; apt's rustup fetches it, which takes a minute or two"
         as_root apt-get install -q -y --no-install-recommends rustup >/dev/null || give_up "apt-get cannot install rustup"
-        as_builder rustup default stable >/dev/null 2>&1 || give_up "rustup cannot fetch the stable toolchain"
+        answer=$(as_builder rustup default stable 2>&1) ||
+            give_up "rustup cannot fetch the stable toolchain: $(printf '%s\n' "$answer" | grep -v '^info' | head -n 3)"
     fi
-    rust_is_new_enough "$needed" ||
-        give_up "cargo $needed or newer is needed: install it with rustup (https://rustup.rs), then run ./demo.sh again"
+    rust_is_new_enough "$needed" || give_up "cargo $needed or newer is needed, found $(rust_version | grep . || echo none):" \
+        "$mend, then run ./demo.sh again"
 }
 
 build() {
     local options="" start=$SECONDS
     pkg-config --exists libdpdk 2>/dev/null || options="--no-default-features"
     [ -z "$options" ] || echo "   DPDK is missing, so only what does without it is built"
+    [ -x "$TIDEGATE" ] || echo "   the first time takes some minutes, in silence"
     # shellcheck disable=SC2086
     as_builder cargo build --release $options --quiet || give_up "cargo build --release fails"
     echo "   $TIDEGATE is there, after $((SECONDS - start)) s"
@@ -240,15 +247,6 @@ show_services() {
     done
 }
 
-# A sample configuration to try.
-sample() {
-    local file
-    for file in config/*.toml; do
-        [ ! -f "$file" ] || { echo "$file" && return; }
-    done
-    echo FILE.toml
-}
-
 leave_running() {
     TG_KEEP=1
     echo "$TG_NAMESPACES" >"$TG_DIR/namespaces"
@@ -256,9 +254,9 @@ leave_running() {
     cat <<EOF
    ip netns exec $(tg_ns client) curl http://$VIP4/who
    $TIDEGATE --socket $TG_SOCKET show services
-   $TIDEGATE --socket $TG_SOCKET backend drain web/s1
-   $TIDEGATE reload --socket $TG_SOCKET $TG_DIR/tidegate.toml     (edit it first)
-   $TIDEGATE explain --socket $TG_SOCKET --packet "tcp 10.0.0.7:40000 > $VIP4:80"
+   $TIDEGATE --socket $TG_SOCKET show connections
+   $TIDEGATE --socket $TG_SOCKET show drops
+   $TIDEGATE --socket $TG_SOCKET reload $TG_DIR/tidegate.toml     (edit it first: state = "drain" at a backend)
    ./demo.sh --stop $(basename "$TG_DIR" | cut -d. -f2)
 EOF
 }
@@ -286,7 +284,6 @@ stop_kept() {
 real_traffic() {
     [ -z "$keep" ] || export TIDEGATE_TEST_OUTLIVE=1
     say "3. Network namespaces: client - router - [tidegate s1 s2 s3]; no NIC, no hugepages, no kernel module"
-    tg_require
     set_up
     echo "     three HTTP servers run, and tidegate polls its port; all three answer through it"
     show_nat
@@ -303,16 +300,17 @@ real_traffic() {
     say "All of it worked. To try next:"
     cat <<EOF
    sudo ./demo.sh --keep                                  the same, left running, to look around in
-   target/release/tidegate check $(sample)
-   target/release/tidegate --help                         all commands
+   $TIDEGATE check config/laptop.toml
+   $TIDEGATE --help
 EOF
+    [ ! -x bench.sh ] || echo "   ./bench.sh                                             figures beside testpmd's"
 }
 
 # ---- without root ----------------------------------------------------------------------------------------------
 
 replay() {
     local spread figures
-    say "3. Not root, and sudo would ask: a capture is replayed instead of real traffic (for that: sudo ./demo.sh)"
+    say "3. No real traffic ($1): a capture is replayed instead"
     TG_DIR=$(mktemp -d "${TMPDIR:-/tmp}/tidegate-replay.XXXXXX")
     trap 'rm -rf "$TG_DIR"' EXIT
     trap 'exit 130' INT
@@ -330,7 +328,7 @@ replay() {
     say "5. What tidegate says about it: every packet is accounted for"
     figures=$(python3 tests/netns/check_stats.py "$TG_DIR/stats.json" --rx-min 900 2>&1) || give_up "$figures"
     echo "     $figures"
-    say "All of it worked. To try next: sudo ./demo.sh, target/release/tidegate --help"
+    say "All of it worked. To try next: sudo ./demo.sh (real traffic), $TIDEGATE --help"
 }
 
 # ---- the run ---------------------------------------------------------------------------------------------------
@@ -357,9 +355,14 @@ if [ -z "$only_traffic" ]; then
     fi
 fi
 if [ "$(id -u)" = 0 ]; then
-    real_traffic
+    obstacle=$(tg_obstacle)
+    if [ -z "$obstacle" ]; then
+        real_traffic
+    else
+        replay "$obstacle"
+    fi
 elif as_root true 2>/dev/null; then
     sudo -n env TIDEGATE="$TIDEGATE" "./$(basename "$0")" --traffic ${keep:+--keep}
 else
-    replay
+    replay "not root, and sudo would ask for a password"
 fi

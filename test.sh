@@ -8,7 +8,7 @@
 set -u
 cd "$(dirname "$0")" || exit 1
 exec </dev/null
-export DEBIAN_FRONTEND=noninteractive CARGO_TERM_PROGRESS_WHEN=never PATH="$HOME/.cargo/bin:$PATH"
+export DEBIAN_FRONTEND=noninteractive CARGO_TERM_PROGRESS_WHEN=never PATH="${HOME:-/}/.cargo/bin:$PATH"
 
 fast=""
 for argument in "$@"; do

@@ -43,7 +43,7 @@ pub fn arp_nd_echo() -> Case {
     case.frame(0, padded(arp_frame(1, "10.0.0.50", "192.0.2.10")), Expect::Arp);
     case.frame(0, arp_frame(1, "10.0.0.50", "10.0.0.51"), Expect::Drop("not_ours"));
     // Gratuitous, and a probe before an address is taken (RFC 5227).
-    case.frame(0, arp_frame(1, "10.0.0.50", "10.0.0.50"), Expect::Drop("not_ours"));
+    case.frame(0, arp_frame(1, "10.0.0.50", "10.0.0.50"), Expect::Drop("neighbor_update"));
     case.frame(0, arp_frame(1, "0.0.0.0", "192.0.2.20"), Expect::Arp);
     case.frame(0, arp_frame(2, "10.0.0.50", "10.0.0.2"), Expect::Drop("neighbor_update"));
     case.frame(0, arp_frame(1, "192.0.2.10", "10.0.0.1"), Expect::Drop("address_conflict"));

@@ -4,8 +4,7 @@
 //! A case is a directory beside this file. `BLESS=1 cargo test --test golden` makes them anew from the `cases_*` files;
 //! the rules of `oracle` hold for what is blessed, too.
 
-// Helpers of tests may end a test as the tests themselves may.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod capture;
 mod case;

@@ -187,6 +187,8 @@ fn run_once(case: &Case, seconds: &str) -> (Vec<Vec<Vec<u8>>>, Value) {
     command.arg("--socket").arg(at.join("socket")).arg("run").arg("--config").arg(at.join("config.toml"));
     command.arg("--stats").arg(at.join("stats.json")).args(["--for", seconds, "--", "--no-huge"]);
     succeed(&mut command);
+    let all: Value = serde_json::from_slice(&fs::read(at.join("stats.json")).unwrap()).unwrap();
+    assert_eq!(all["mbufs_in_use"], 0, "{}: packet buffers are lost", case.name);
     let ports = 0..case.port_names().len();
     let frames = ports.map(|port| capture::frames(&at.join(capture_name(case, "out", port)))).collect();
     (frames, figures(&at.join("stats.json")))

@@ -3,7 +3,7 @@
 set -u
 . "$(dirname "$0")/lib.sh"
 
-tg_require
+tg_require ping
 tg_init gre_dsr
 tg_layout one-arm gre
 

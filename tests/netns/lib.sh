@@ -28,22 +28,35 @@ PAYLOAD_SHA256=9d36f9e7bd84a501a8840235136bca291422403593b0536d49cca3e0dfa67fd0
 
 # ---- the run ---------------------------------------------------------------------------------------------------
 
-# Skip (77) without what namespaces need.
-tg_require() {
-    local missing="" tool
+# Why there can be no namespaces with real traffic here, tools beyond the usual ones as arguments; nothing if there can.
+tg_obstacle() {
+    local missing="" tool probe="tg-probe-$$"
     if [ "$(id -u)" != 0 ]; then
-        tg_skip "not root: network namespaces need it"
+        echo "not root: network namespaces need it"
+        return
     fi
-    for tool in ip ethtool curl python3 ping sha256sum; do
+    for tool in ip ethtool curl python3 setsid sha256sum "$@"; do
         command -v "$tool" >/dev/null || missing="$missing $tool"
     done
-    [ -z "$missing" ] || tg_skip "not installed:$missing"
-    [ -c /dev/net/tun ] || tg_skip "/dev/net/tun is missing"
+    if [ -n "$missing" ]; then
+        echo "not installed:$missing"
+    elif [ ! -c /dev/net/tun ]; then
+        echo "/dev/net/tun is missing: modprobe tun, or start the container with --device /dev/net/tun"
+    elif ! ip netns add "$probe" 2>/dev/null; then
+        # Containers have root without the right to make namespaces.
+        echo "no permission to make network namespaces"
+    else
+        ip netns exec "$probe" true 2>/dev/null || echo "no permission to enter network namespaces"
+        ip netns del "$probe"
+    fi
+}
+
+# Skip (77) without what namespaces need.
+tg_require() {
+    local obstacle
+    obstacle=$(tg_obstacle "$@")
+    [ -z "$obstacle" ] || tg_skip "$obstacle"
     [ -x "$TIDEGATE" ] || tg_fail "$TIDEGATE is missing: run cargo build --release first"
-    # A probe: containers have root without the right to make namespaces.
-    local probe="tg-probe-$$"
-    ip netns add "$probe" 2>/dev/null || tg_skip "no permission to make network namespaces"
-    ip netns del "$probe"
 }
 
 tg_skip() {
@@ -163,13 +176,16 @@ tg_await_line() {
     done
 }
 
+# tg_sysctl HOST KEY=VALUE...; written by hand, as sysctl is not on every machine.
 tg_sysctl() {
-    local host=$1 setting
+    local host=$1
     shift
-    for setting in "$@"; do
-        # Not every kernel has every one (no IPv6, no br_netfilter).
-        on "$host" sysctl -qw "$setting" 2>/dev/null || true
-    done
+    # Not every kernel has every one (no IPv6, no br_netfilter).
+    # shellcheck disable=SC2016 # for the inner shell
+    on "$host" sh -c 'for setting; do
+        file=/proc/sys/$(echo "${setting%%=*}" | tr . /)
+        [ ! -e "$file" ] || echo "${setting#*=}" >"$file"
+    done' sh "$@" 2>/dev/null || true
 }
 
 # A namespace that takes nothing over from the machine: a Docker host would hand down ip_forward=1.

@@ -3,7 +3,7 @@
 set -u
 . "$(dirname "$0")/lib.sh"
 
-tg_require
+tg_require ping
 tg_init nat_one_arm
 tg_layout one-arm nat
 

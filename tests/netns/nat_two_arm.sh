@@ -4,7 +4,7 @@
 set -u
 . "$(dirname "$0")/lib.sh"
 
-tg_require
+tg_require ping
 tg_init nat_two_arm
 tg_layout two-arm nat
 kind=python
