@@ -194,5 +194,6 @@ fi
 
 echo
 echo "==== summary$results"
-echo "$passed steps passed, $failed failed, $skipped skipped in $SECONDS s"
+echo "all steps together took $SECONDS s"
+echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

@@ -10,7 +10,7 @@ use dpdk_ffi::{Mempool, Port};
 use crate::control::compile::{CompileError, Compiler, Overrides, PortFacts, shard_config};
 use crate::control::config::{self, Config, Errors};
 use crate::control::manager::{Manager, Parts};
-use crate::control::serve::{Ended, ServeError, ServeOptions, serve};
+use crate::control::serve::{self, Ended, ServeError, ServeOptions, serve};
 use crate::control::stats::Stats;
 use crate::control::status::PortStatus;
 use crate::dataplane::{
@@ -37,6 +37,12 @@ pub struct RunOptions {
     pub eal: Vec<String>,
 }
 
+impl RunOptions {
+    fn serve(&self) -> ServeOptions {
+        ServeOptions { socket: self.socket.clone(), for_seconds: self.for_seconds }
+    }
+}
+
 /// Why it did not run, or not to the end.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -60,8 +66,8 @@ pub enum RunError {
     /// The management side did not start.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// The figures could not be written.
-    #[error("{path}: {source}")]
+    /// The figures cannot be written.
+    #[error("--stats {path}: cannot write the file: {source}; choose a place that has room and may be written to")]
     Stats {
         /// Which file.
         path: PathBuf,
@@ -92,6 +98,10 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     for warning in &config.warnings {
         eprintln!("warning: {warning}");
     }
+    if let Some(path) = &options.stats {
+        Stats::check_path(path).map_err(|source| RunError::Stats { path: path.clone(), source })?;
+    }
+    serve::check(&options.serve(), &config)?;
     let cpus = allowed_cpus();
     let setup = setup(&config, &cpus);
     let given: Vec<String> = config.dataplane.eal.iter().chain(&options.eal).cloned().collect();
@@ -158,8 +168,7 @@ fn manage(
         ports: Arc::new(status),
         tsc_hz: Some(running.tsc_hz),
     });
-    let options = ServeOptions { socket: options.socket.clone(), for_seconds: options.for_seconds };
-    Ok(serve(manager, options)?)
+    Ok(serve(manager, options.serve())?)
 }
 
 /// Lets connections end if there is time for it, stops the workers, closes the ports, and writes the figures.

@@ -58,7 +58,7 @@ pub struct Run {
     #[arg(long, env = "TIDEGATE_CONFIG", value_name = "FILE")]
     pub config: PathBuf,
     /// End after this many seconds
-    #[arg(long = "for", env = "TIDEGATE_FOR", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long = "for", env = "TIDEGATE_FOR", value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     pub for_seconds: Option<f64>,
     /// Write the figures to this file at the end, as JSON
     #[arg(long, env = "TIDEGATE_STATS", value_name = "FILE")]

@@ -127,7 +127,7 @@ impl Compiler {
         previous: Option<&Snapshot>,
     ) -> Result<Snapshot, CompileError> {
         let keys: Vec<BackendKey> =
-            config.services.iter().flat_map(|s| s.backends.iter().map(|b| backend_key(&s.name, b))).collect();
+            config.services.iter().flat_map(|s| s.backends.iter().map(|b| backend_key(s, b))).collect();
         let mut registry = self.registry.clone();
         let mut ids = registry.assign(&keys, BACKENDS_MAX)?.into_iter();
         let services = config.services.iter().map(|s| service(s, overrides, &mut ids)).collect::<Result<_, _>>()?;
@@ -142,11 +142,6 @@ impl Compiler {
         self.registry = registry;
         self.generation = snapshot.generation;
         Ok(snapshot)
-    }
-
-    /// The number of a backend in the last snapshot.
-    pub fn backend_id(&self, service: &str, backend: &config::Backend) -> Option<BackendId> {
-        self.registry.get(&backend_key(service, backend))
     }
 }
 
@@ -168,8 +163,15 @@ pub fn shard_config(config: &Config, worker: WorkerId, boot_key: HashKey) -> Sha
 /// Next hops that each worker can know.
 const NEIGHBORS_MAX: usize = 4096;
 
-fn backend_key(service: &str, backend: &config::Backend) -> BackendKey {
-    BackendKey { service: service.to_owned(), address: backend.address, port: backend.port }
+/// Connections may stay with a backend over a reload only if they would be made just so again: same VIP, same mode.
+fn backend_key(service: &config::Service, backend: &config::Backend) -> BackendKey {
+    BackendKey {
+        service: service.name.clone(),
+        vip: (service.vip, service.protocol, service.port),
+        mode: service.mode,
+        address: backend.address,
+        port: backend.port,
+    }
 }
 
 fn port(port: &config::Port, facts: &PortFacts) -> PortSpec {

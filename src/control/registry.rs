@@ -3,13 +3,19 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 
+use super::config::{Mode, Protocol};
 use crate::lb::ids::BackendId;
 
-/// What makes a backend the same one over configuration changes: its service, and where it is.
+/// What makes a backend the same one over configuration changes: its service, what that serves and how, and where the
+/// backend is.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct BackendKey {
     /// The service's name.
     pub service: String,
+    /// What clients connect to; a port of `None` is every port.
+    pub vip: (IpAddr, Protocol, Option<u16>),
+    /// How packets reach the backend.
+    pub mode: Mode,
     /// The real server's address.
     pub address: IpAddr,
     /// Its port as configured.
@@ -51,11 +57,6 @@ impl Registry {
         keys.iter().map(|key| self.id_of(key, slots_max)).collect()
     }
 
-    /// The number of a backend that has one.
-    pub fn get(&self, key: &BackendKey) -> Option<BackendId> {
-        self.ids.get(key).copied()
-    }
-
     fn id_of(&mut self, key: &BackendKey, slots_max: usize) -> Result<BackendId, RegistryFull> {
         if let Some(&id) = self.ids.get(key) {
             return Ok(id);
@@ -78,7 +79,13 @@ mod tests {
     use super::*;
 
     fn key(service: &str, last: u8) -> BackendKey {
-        BackendKey { service: service.into(), address: IpAddr::from([10, 0, 0, last]), port: None }
+        BackendKey {
+            service: service.into(),
+            vip: (IpAddr::from([192, 0, 2, 1]), Protocol::Tcp, Some(80)),
+            mode: Mode::Nat,
+            address: IpAddr::from([10, 0, 0, last]),
+            port: None,
+        }
     }
 
     #[test]
@@ -90,7 +97,9 @@ mod tests {
         let third = registry.assign(&[key("b", 1), key("a", 2), key("c", 9)], 10).unwrap();
         assert_eq!(third[2].slot(), first[0].slot());
         assert_ne!(third[2], first[0]);
-        assert_eq!(registry.get(&key("a", 1)), None);
+        let other_mode = BackendKey { mode: Mode::Gre, ..key("b", 1) };
+        let fourth = registry.assign(&[other_mode], 10).unwrap();
+        assert_ne!(fourth[0], third[0], "another mode is another backend: its connections cannot stay");
     }
 
     #[test]

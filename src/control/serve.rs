@@ -102,9 +102,7 @@ pub(super) async fn run(
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let configured = manager.config().control.socket.clone();
-    let explicit = options.socket.is_some() || configured != config::Control::default().socket;
-    let socket = api::bind(&options.socket.unwrap_or(configured), explicit, &Places::of_process()).await?;
+    let socket = bind(&options, manager.config()).await?;
     for note in &socket.notes {
         warn!("{note}");
     }
@@ -144,6 +142,22 @@ pub(super) async fn run(
     // Waits until the socket's file is gone.
     _ = server.await;
     Ok(ended)
+}
+
+async fn bind(options: &ServeOptions, config: &config::Config) -> Result<api::Socket, SocketError> {
+    let configured = config.control.socket.clone();
+    let explicit = options.socket.is_some() || configured != config::Control::default().socket;
+    api::bind(&options.socket.clone().unwrap_or(configured), explicit, &Places::of_process()).await
+}
+
+/// Finds out whether [`serve`] will have its socket, before there is traffic to interrupt.
+///
+/// # Errors
+/// Why it will not.
+pub fn check(options: &ServeOptions, config: &config::Config) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { bind(options, config).await.map(drop) })?;
+    Ok(())
 }
 
 fn sync(supervisor: &mut Supervisor, shared: &Shared) {

@@ -193,6 +193,16 @@ impl Stats {
         self.rx_packets == self.tx_packets + self.replies + self.punts + self.held + self.drops_total()
     }
 
+    /// Finds out whether [`Self::write`] can write there, before there is something to lose. Leaves no trace.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn check_path(path: &Path) -> io::Result<()> {
+        let is_new = !path.exists();
+        std::fs::OpenOptions::new().append(true).create(true).open(path)?;
+        if is_new { std::fs::remove_file(path) } else { Ok(()) }
+    }
+
     /// Writes the figures as JSON.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::arguments::is_pci;
+use crate::wire::pcap::{self, PcapError};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,10 +76,12 @@ fn check_device(device: &str) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     if driver.starts_with("net_pcap") {
-        for file in argument("rx_pcap").into_iter().filter(|f| !Path::new(f).is_file()) {
-            let mend = "name a capture that exists, for example one made with `pktgen pcap`";
-            findings.push(Finding::error(format!("capture {file} of device \"{device}\" does not exist"), mend));
+        if !PCAP_ENDS.iter().any(|end| arguments.split(',').any(|a| a.split('=').next() == Some(end))) {
+            let what = format!("device \"{device}\" names no capture");
+            findings.push(Finding::error(what, format!("write \"{driver},rx_pcap=in.pcap,tx_pcap=out.pcap\"")));
         }
+        findings.extend(argument("rx_pcap").iter().filter_map(|file| check_capture(file, device)));
+        findings.extend(argument("tx_pcap").iter().filter_map(|file| check_output(file, device)));
     }
     if ["net_af_packet", "net_af_xdp", "net_tap"].iter().any(|d| driver.starts_with(d)) && !is_root() {
         let what = format!("device \"{device}\" needs root (CAP_NET_RAW and CAP_NET_ADMIN)");
@@ -90,6 +93,38 @@ fn check_device(device: &str) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// What a net_pcap device may stand on.
+const PCAP_ENDS: [&str; 6] = ["rx_pcap", "tx_pcap", "rx_iface", "rx_iface_in", "tx_iface", "iface"];
+
+/// DPDK takes any link type for Ethernet, and says little about what is no capture.
+fn check_capture(file: &str, device: &str) -> Option<Finding> {
+    let mend = "name an Ethernet capture, for example one made with `pktgen pcap`";
+    let failed = |why: String| Some(Finding::error(format!("capture {file} of device \"{device}\": {why}"), mend));
+    if !Path::new(file).exists() {
+        return failed("it does not exist".to_owned());
+    }
+    match std::fs::File::open(file).map(pcap::Reader::new) {
+        Err(error) => failed(error.to_string()),
+        // libpcap reads these, too.
+        Ok(Ok(_) | Err(PcapError::Pcapng)) => None,
+        Ok(Err(error)) => failed(error.to_string()),
+    }
+}
+
+fn check_output(file: &str, device: &str) -> Option<Finding> {
+    let path = Path::new(file);
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let why = if path.is_dir() {
+        "it is a directory".to_owned()
+    } else if !directory.is_dir() {
+        format!("there is no directory {}", directory.display())
+    } else {
+        return None;
+    };
+    let what = format!("capture {file} of device \"{device}\" cannot be written: {why}");
+    Some(Finding::error(what, "name a file in a directory that exists"))
 }
 
 fn check_interface(iface: &str, device: &str) -> Vec<Finding> {

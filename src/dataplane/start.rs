@@ -36,13 +36,13 @@ pub struct Setup {
 #[derive(Debug, thiserror::Error)]
 pub enum DataplaneError {
     /// EAL did not start.
-    #[error(transparent)]
+    #[error("{0}; DPDK's lines above say why: correct `dataplane.eal`, or what stands behind `--`")]
     Eal(#[from] EalError),
     /// No memory for packet buffers.
     #[error("packet buffers: {0}; lower dataplane.mbufs or give EAL more memory (`-m` in MiB)")]
     Buffers(#[from] MempoolError),
     /// A port did not come up.
-    #[error("port {port}, device \"{device}\": {source}")]
+    #[error("port {port}: {source}; DPDK's lines above say why: correct `device = \"{device}\"` in the configuration")]
     Port {
         /// As configured.
         port: String,

@@ -42,7 +42,11 @@ impl Inputs {
     }
 
     fn read(&mut self, port: PortId, path: &Path) -> Result<(), ReplayError> {
-        let bytes = std::fs::read(path).map_err(|source| ReplayError::File { path: path.to_owned(), source })?;
+        let bytes = std::fs::read(path).map_err(|source| ReplayError::Read {
+            path: path.to_owned(),
+            source,
+            wanted: "a capture",
+        })?;
         let failed = |source| ReplayError::Capture { path: path.to_owned(), source };
         let mut reader = Reader::new(bytes.as_slice()).map_err(failed)?;
         while let Some(record) = reader.next_record().map_err(failed)? {
@@ -87,7 +91,7 @@ impl Outputs {
     ) -> Result<Self, ReplayError> {
         let mut writers: Vec<_> = config.ports.iter().map(|_| None).collect();
         for (port, path) in by_port(config, files, "--out")? {
-            let failed = |source| ReplayError::File { path: path.to_owned(), source };
+            let failed = |source| ReplayError::Write { path: path.to_owned(), source };
             let file = File::create(path).map_err(failed)?;
             let writer = Writer::new(BufWriter::new(file), resolution).map_err(failed)?;
             if let Some(place) = writers.get_mut(port.index()) {
@@ -99,12 +103,12 @@ impl Outputs {
 
     pub(super) fn write(&mut self, port: PortId, timestamp_ns: u64, frame: &[u8]) -> Result<(), ReplayError> {
         let Some(Some((path, writer))) = self.writers.get_mut(port.index()) else { return Ok(()) };
-        writer.write(timestamp_ns, frame).map_err(|source| ReplayError::File { path: path.clone(), source })
+        writer.write(timestamp_ns, frame).map_err(|source| ReplayError::Write { path: path.clone(), source })
     }
 
     pub(super) fn finish(self) -> Result<(), ReplayError> {
         for (path, writer) in self.writers.into_iter().flatten() {
-            writer.finish().map_err(|source| ReplayError::File { path, source })?;
+            writer.finish().map_err(|source| ReplayError::Write { path, source })?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod captures;
 mod engine;
 mod events;
+mod files;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use super::config::{Config, Errors};
 use super::stats::Stats;
 use crate::lb::hash::HashKey;
 use crate::lb::publish::Published;
+use crate::wire::pcap::PcapError;
 use captures::{Inputs, Outputs};
 use engine::Engine;
 use events::{Action, Event};
@@ -64,21 +66,31 @@ pub enum ReplayError {
     /// `--in` or `--out` does not fit the configuration.
     #[error("{0}")]
     Usage(String),
-    /// A file cannot be read or written.
-    #[error("{path}: {source}")]
-    File {
+    /// A file cannot be read.
+    #[error("{path}: cannot read the file: {source}; name {wanted} that exists")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+        /// What it should have been.
+        wanted: &'static str,
+    },
+    /// A file cannot be written.
+    #[error("{path}: cannot write the file: {source}; choose a place that has room and may be written to")]
+    Write {
         /// Which file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
     /// A capture cannot be read.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}; {}", mend(.source))]
     Capture {
         /// Which file.
         path: PathBuf,
         /// Why.
-        source: crate::wire::pcap::PcapError,
+        source: PcapError,
     },
     /// An event cannot be carried out.
     #[error("{path}:{line}: {message}")]
@@ -101,6 +113,19 @@ impl ReplayError {
     /// True if the command's arguments are at fault.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Usage(_))
+    }
+}
+
+/// What to do about a capture that cannot be read.
+fn mend(error: &PcapError) -> String {
+    match error {
+        // The records before it are whole.
+        PcapError::RecordTruncated { offset, .. } | PcapError::RecordLength { offset, .. } => {
+            format!("`head -c {offset}` of the file is a whole capture of what is before it")
+        }
+        PcapError::LinkType(_) => "capture on one interface, as with `tcpdump -i eth0`".to_owned(),
+        PcapError::Pcapng => "then replay that".to_owned(),
+        _ => "name a capture, for example one made with `pktgen pcap` or `tcpdump -w`".to_owned(),
     }
 }
 
@@ -129,7 +154,12 @@ pub fn replay(options: &ReplayOptions) -> Result<ReplaySummary, ReplayError> {
         Some(path) => events::load(path, &config)?,
         None => Vec::new(),
     };
+    files::check_distinct(options)?;
     let inputs = Inputs::load(&config, &options.inputs)?;
+    let unwritten = |path: &PathBuf, source| ReplayError::Write { path: path.clone(), source };
+    if let Some(path) = &options.stats {
+        Stats::check_path(path).map_err(|source| unwritten(path, source))?;
+    }
     let mut outputs = Outputs::open(&config, &options.outputs, inputs.resolution())?;
 
     let published = Published::new(Arc::new(first));
@@ -145,10 +175,6 @@ pub fn replay(options: &ReplayOptions) -> Result<ReplaySummary, ReplayError> {
         match event.action {
             Action::State { service, backend, state } => overrides.set_state(&service, &backend, Some(state)),
             Action::Config(next) => {
-                let restart = config.needs_restart(&next);
-                if !restart.is_empty() {
-                    return Err(failed(format!("needs a restart: {}", restart.join(", "))));
-                }
                 overrides.retain(&next);
                 config = *next;
             }
@@ -174,7 +200,7 @@ pub fn replay(options: &ReplayOptions) -> Result<ReplaySummary, ReplayError> {
     let stats = engine.finish(&mut outputs, start_ns)?;
     outputs.finish()?;
     if let Some(path) = &options.stats {
-        stats.write(path).map_err(|source| ReplayError::File { path: path.clone(), source })?;
+        stats.write(path).map_err(|source| unwritten(path, source))?;
     }
     Ok(ReplaySummary { stats })
 }

@@ -1,0 +1,72 @@
+//! Golden cases: captures through `tidegate replay` and through `tidegate run`, the same frames out of both, judged by
+//! rules and compared byte by byte.
+//!
+//! A case is a directory beside this file. `BLESS=1 cargo test --test golden` makes them anew from the `cases_*` files;
+//! the rules of `oracle` hold for what is blessed, too.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod capture;
+mod case;
+mod cases_hygiene;
+mod cases_nat;
+mod cases_state;
+mod cases_tunnel;
+mod oracle;
+mod packet;
+mod runner;
+
+use case::{Case, Run};
+
+macro_rules! golden {
+    ($($module:ident: $($case:ident)*;)*) => {
+        $($(mod $case {
+            #[test]
+            fn replay() {
+                crate::runner::replay(&crate::$module::$case());
+            }
+
+            #[test]
+            fn run() {
+                crate::runner::run(&crate::$module::$case());
+            }
+        })*)*
+
+        /// Every case.
+        const ALL: &[fn() -> Case] = &[$($($module::$case,)*)*];
+    };
+}
+
+golden! {
+    cases_tunnel:
+        gre_v4_over_v4 gre_v6_over_v4 gre_v4_over_v6 gre_v6_over_v6 gre_mtu gre_outer_header gre_padding gre_stray
+        gre_tunnel_source ip_options dsr whole_address icmp_errors_tunnel;
+    cases_nat:
+        nat_one_arm nat_two_arm nat_udp_checksum nat_wrong_checksum nat_ttl icmp_errors_nat nat_tuple_conflict
+        nat_no_route;
+    cases_hygiene:
+        arp_nd_echo malformed not_served martians_and_loops fragments ip6_extensions vlan_port priority_tag;
+    cases_state:
+        backend_down backend_drain config_swap no_backend no_backend_left timeouts syn_on_closing table_full_gre
+        table_full_nat neighbor_silent neighbor_answers two_workers;
+}
+
+#[test]
+fn every_directory_belongs_to_a_case_and_has_its_name() {
+    let mut names: Vec<String> = ALL.iter().map(|case| case().name.to_owned()).collect();
+    names.sort();
+    let entries = std::fs::read_dir(runner::directory("")).unwrap();
+    let directories = entries.map(|e| e.unwrap()).filter(|e| e.file_type().unwrap().is_dir());
+    let mut found: Vec<String> = directories.map(|e| e.file_name().into_string().unwrap()).collect();
+    found.sort();
+    assert_eq!(found, names);
+}
+
+/// Those that replay alone can show, so that none slips in unseen.
+#[test]
+fn cases_that_run_leaves_out_are_these() {
+    let cases = || ALL.iter().map(|case| case());
+    let left_out: Vec<_> = cases().filter(|case| matches!(case.run, Run::Skip(_))).map(|case| case.name).collect();
+    assert_eq!(left_out, ["backend-down", "backend-drain", "config-swap", "no-backend-left", "timeouts"]);
+    println!("{} of {} cases also go through `tidegate run`", cases().count() - left_out.len(), cases().count());
+}

@@ -1,0 +1,505 @@
+//! Judges what came out by the rules that every packet may rely on, from the packets alone: a second parser and plain
+//! arithmetic, nothing of the product's.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use etherparse::{LinkSlice, NetSlice, SlicedPacket};
+use serde_json::Value;
+
+use crate::case::{Case, Expect, Input};
+use crate::packet::*;
+
+/// What a rule that is broken looks like.
+pub type Check = Result<(), String>;
+
+/// Turns a condition into a broken rule.
+fn rule(holds: bool, what: impl Into<String>) -> Check {
+    if holds { Ok(()) } else { Err(what.into()) }
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, got: T, wanted: T) -> Check {
+    rule(got == wanted, format!("{what} is {got:?}, not {wanted:?}"))
+}
+
+/// A frame with an IP packet, read by the other parser.
+struct View {
+    dst_mac: Mac,
+    src_mac: Mac,
+    vlans: Vec<u16>,
+    src: IpAddr,
+    dst: IpAddr,
+    /// Behind extension headers.
+    protocol: u8,
+    ttl: u8,
+    tos: u8,
+    df: bool,
+    /// The IP packet, without what Ethernet puts behind it.
+    packet: Vec<u8>,
+    /// Where the upper layer begins in it.
+    l4: usize,
+    /// Bytes of the frame behind the packet.
+    trailer: usize,
+}
+
+impl View {
+    fn read(frame: &[u8]) -> Result<Self, String> {
+        let sliced = SlicedPacket::from_ethernet(frame).map_err(|e| format!("unreadable frame: {e}"))?;
+        let Some(LinkSlice::Ethernet2(link)) = &sliced.link else { return Err("no ethernet header".into()) };
+        let vlans: Vec<u16> = sliced.vlan_ids().iter().map(|v| v.value()).collect();
+        let start = 14 + 4 * vlans.len();
+        let (src, dst, ttl, tos, df, len, payload) = match &sliced.net {
+            Some(NetSlice::Ipv4(v4)) => {
+                let h = v4.header();
+                let tos = h.dcp().value() << 2 | h.ecn().value();
+                let (src, dst) = (h.source_addr().into(), h.destination_addr().into());
+                rule(ones_sum(&frame[start..start + usize::from(h.ihl()) * 4]) == 0xffff, "wrong ip checksum")?;
+                (src, dst, h.ttl(), tos, h.dont_fragment(), usize::from(h.total_len()), v4.payload())
+            }
+            Some(NetSlice::Ipv6(v6)) => {
+                let h = v6.header();
+                let (src, dst) = (h.source_addr().into(), h.destination_addr().into());
+                let len = 40 + usize::from(h.payload_length());
+                (src, dst, h.hop_limit(), h.traffic_class(), true, len, v6.payload())
+            }
+            other => return Err(format!("no ip packet: {other:?}")),
+        };
+        let l4 = payload.payload.as_ptr() as usize - frame.as_ptr() as usize - start;
+        Ok(Self {
+            dst_mac: link.destination(),
+            src_mac: link.source(),
+            vlans,
+            src,
+            dst,
+            protocol: payload.ip_number.0,
+            ttl,
+            tos,
+            df,
+            packet: frame[start..start + len].to_vec(),
+            l4,
+            trailer: frame.len() - start - len,
+        })
+    }
+
+    fn upper(&self) -> &[u8] {
+        &self.packet[self.l4..]
+    }
+
+    fn l4_sum(&self) -> u16 {
+        l4_sum(self.src, self.dst, self.protocol, self.upper())
+    }
+
+    fn port_at(&self, at: usize) -> u16 {
+        u16::from_be_bytes([self.packet[self.l4 + at], self.packet[self.l4 + at + 1]])
+    }
+}
+
+/// True for frames that the balancer sends unasked: questions to neighbours and announcements.
+pub fn is_own(frame: &[u8]) -> bool {
+    let from_us = (0..2).any(|port| frame[6..12] == own_mac(port));
+    let tagged = frame[12..14] == [0x81, 0];
+    let rest = &frame[if tagged { 16 } else { 12 }..];
+    let arp_request = rest.starts_with(&[8, 6]) && rest[2 + 6..2 + 8] == [0, 1];
+    let solicitation = rest.starts_with(&[0x86, 0xdd]) && rest[2 + 6] == ICMP6 && rest[2 + 40] == 135;
+    from_us && (arp_request || solicitation)
+}
+
+/// The address that such a frame is about.
+fn asked(frame: &[u8]) -> IpAddr {
+    let tagged = frame[12..14] == [0x81, 0];
+    let rest = &frame[if tagged { 18 } else { 14 }..];
+    if rest[0] >> 4 == 6 {
+        let bytes: [u8; 16] = rest[48..64].try_into().expect("sixteen bytes");
+        return IpAddr::from(bytes);
+    }
+    let bytes: [u8; 4] = rest[24..28].try_into().expect("four bytes");
+    IpAddr::from(bytes)
+}
+
+/// Which flow a frame that came out belongs to: its addresses and ports behind a tunnel header, if there is one.
+pub fn flow_of(frame: &[u8]) -> String {
+    let Ok(view) = View::read(frame) else { return "not ip".into() };
+    let view = match view.protocol {
+        47 => {
+            let inner = &view.packet[view.l4 + 4..];
+            let ethertype = if inner[0] >> 4 == 6 { IPV6 } else { IPV4 };
+            match View::read(&ethernet(BROADCAST, BROADCAST, &[], ethertype, inner)) {
+                Ok(view) => view,
+                Err(error) => return error,
+            }
+        }
+        _ => view,
+    };
+    let upper = view.upper();
+    // An error belongs to the flow that it quotes.
+    let which = match view.protocol {
+        TCP | UDP => upper[..4].to_vec(),
+        ICMP | ICMP6 => upper[8..].iter().copied().take(48).collect(),
+        _ => Vec::new(),
+    };
+    format!("{} {} {} {which:02x?}", view.protocol, view.src, view.dst)
+}
+
+/// Of the frames that must come out of a port, in order: whether each is an answer of ours, or forwarded.
+pub fn answers(case: &Case, port: usize) -> Vec<bool> {
+    let judge = Judge { case, backends: HashMap::new() };
+    let outputs = case.inputs.iter().filter(|input| !matches!(input.expect, Expect::Drop(_)));
+    outputs.filter(|input| judge.out_port(input) == port).map(|input| is_answer(&input.expect)).collect()
+}
+
+fn is_answer(expect: &Expect) -> bool {
+    use Expect::*;
+    matches!(expect, Exceeded | TooBig(_) | Echo | Arp | Advert)
+}
+
+/// Judges a whole case: `outputs` by port, and the figures.
+pub fn judge(case: &Case, outputs: &[Vec<Vec<u8>>], stats: &Value) -> Check {
+    let mut asks = Vec::new();
+    let mut left: Vec<VecDeque<&Vec<u8>>> = Vec::new();
+    for (port, frames) in outputs.iter().enumerate() {
+        asks.extend(frames.iter().filter(|f| is_own(f)).map(|f| (port, asked(f))));
+        left.push(frames.iter().filter(|f| !is_own(f)).collect());
+    }
+    let wanted: Vec<_> = case.asks.iter().map(|&(port, addr)| (port, ip(addr))).collect();
+    same("the list of questions to neighbours", asks, wanted)?;
+    let mut judge = Judge { case, backends: HashMap::new() };
+    let (mut sent, mut answered) = (0u64, 0u64);
+    let mut drops: HashMap<&str, u64> = HashMap::new();
+    for (number, input) in case.inputs.iter().enumerate() {
+        let failed = |what: String| format!("packet {}, {:?}: {what}", number + 1, input.expect);
+        if let Expect::Drop(reason) = input.expect {
+            *drops.entry(reason).or_default() += 1;
+            continue;
+        }
+        let port = judge.out_port(input);
+        if is_answer(&input.expect) {
+            answered += 1
+        } else {
+            sent += 1
+        }
+        let queue = &mut left[port];
+        // Several workers race, so any frame that fits will do; else it is the next one.
+        let places = if case.run == crate::case::Run::Flows { queue.len() } else { queue.len().min(1) };
+        let mut why = "nothing came out".to_owned();
+        let place = (0..places).find(|&place| match judge.one(input, port, queue[place]) {
+            Ok(()) => true,
+            Err(error) => {
+                why = error;
+                false
+            }
+        });
+        queue.remove(place.ok_or_else(|| failed(why))?);
+    }
+    let rest: usize = left.iter().map(VecDeque::len).sum();
+    same("the number of frames that no packet accounts for", rest, 0)?;
+    figures(case, stats, (sent, answered, &drops))
+}
+
+/// What the packets say about the figures.
+fn figures(case: &Case, stats: &Value, (sent, answered, drops): (u64, u64, &HashMap<&str, u64>)) -> Check {
+    let figure = |name: &str| stats[name].as_u64().unwrap_or(u64::MAX);
+    same("rx_packets", figure("rx_packets"), case.inputs.len() as u64)?;
+    same("tx_packets", figure("tx_packets"), sent)?;
+    same("replies", figure("replies"), answered)?;
+    same("punts", figure("punts"), 0)?;
+    same("held", figure("held"), 0)?;
+    let counted: HashMap<&str, u64> = stats["drops"]
+        .as_object()
+        .ok_or("drops is no object")?
+        .iter()
+        .map(|(reason, count)| (reason.as_str(), count.as_u64().unwrap_or(u64::MAX)))
+        .collect();
+    same("drops", &counted, drops)?;
+    let total = figure("tx_packets") + figure("replies") + figure("held") + counted.values().sum::<u64>();
+    same("the sum of all verdicts", total, figure("rx_packets"))?;
+    let connections = |name: &str| stats["connections"][name].as_u64().unwrap_or(u64::MAX);
+    let got = (connections("created"), connections("expired"), connections("evicted"));
+    same("connections created, expired and evicted", got, case.connections.unwrap_or(got))?;
+    let open: u64 = backends(stats).map(|b| b["connections"].as_u64().unwrap_or(u64::MAX)).sum();
+    rule(open <= connections("active"), "backends have more connections than there are")
+}
+
+fn backends(stats: &Value) -> impl Iterator<Item = &Value> {
+    let services = stats["services"].as_array().into_iter().flatten();
+    services.flat_map(|service| service["backends"].as_array().into_iter().flatten())
+}
+
+struct Judge<'a> {
+    case: &'a Case,
+    /// The backend of each connection so far.
+    backends: HashMap<String, String>,
+}
+
+impl Judge<'_> {
+    /// The port and MAC address of the next hop.
+    fn hop(&self, to: IpAddr) -> (usize, Mac) {
+        let text = to.to_string();
+        let on = |net: &str| text.starts_with(net);
+        if on("10.0.0.") || on("fd00::") {
+            return (0, mac_of(to));
+        }
+        if self.case.vlans.len() > 1 && (on("10.1.0.") || on("fd00:1::")) {
+            return (1, mac_of(to));
+        }
+        (0, mac_of(ip(if to.is_ipv4() { "10.0.0.1" } else { "fd00::1" })))
+    }
+
+    fn out_port(&self, input: &Input) -> usize {
+        use Expect::*;
+        let to = match &input.expect {
+            Gre { to, .. } | Direct(to) => ip(to[0]),
+            Nat(to) | ErrorToBackend(to) => socket(to[0]).ip(),
+            Back(_) => View::read(&input.frame).map_or(ip("10.0.0.1"), |view| view.dst),
+            ErrorToClient(_, client) => socket(client).ip(),
+            _ => return input.port,
+        };
+        self.hop(to).0
+    }
+
+    /// Whether `out` is what `input` must become.
+    fn one(&mut self, input: &Input, port: usize, out: &[u8]) -> Check {
+        match input.expect {
+            Expect::Arp => return self.arp_reply(input, out),
+            Expect::Advert => return self.advert(input, out),
+            _ => {}
+        }
+        let was = View::read(&input.frame)?;
+        let is = View::read(out)?;
+        same("source MAC address", is.src_mac, own_mac(port))?;
+        // An answer in place may keep a tag that only carries a priority.
+        let tags = is.vlans.iter().copied().filter(|&vid| vid != 0 || !matches!(input.expect, Expect::Echo));
+        same("VLAN tags", tags.collect::<Vec<_>>(), self.case.vlans[port].into_iter().collect())?;
+        match &input.expect {
+            Expect::Gre { from, to } => self.gre(input, &was, &is, from, to),
+            Expect::Direct(to) => self.direct(input, &was, &is, to),
+            Expect::Nat(to) => self.nat(input, &was, &is, to),
+            Expect::Back(vip) => self.back(&was, &is, socket(vip)),
+            Expect::ErrorToBackend(to) => self.error_to_backend(&was, &is, to),
+            Expect::ErrorToClient(vip, client) => self.error_to_client(&was, &is, socket(vip), socket(client)),
+            Expect::Exceeded => self.error(input, &was, &is, None),
+            Expect::TooBig(mtu) => self.error(input, &was, &is, Some(*mtu)),
+            _ => echo(&was, &is),
+        }
+    }
+
+    /// P5, and P6 for errors: the same connection, the same backend.
+    fn sticks(&mut self, input: &Input, was: &View, backend: String, to: &[&str]) -> Check {
+        let (src, dst, protocol, ports) = match was.protocol {
+            TCP | UDP => (was.src, was.dst, was.protocol, (was.port_at(0), was.port_at(2))),
+            // What an error quotes went the other way.
+            _ => {
+                let (src, dst, protocol, l4) = quoted(&was.upper()[8..])?;
+                let port = |at: usize| u16::from_be_bytes([was.upper()[8 + l4 + at], was.upper()[9 + l4 + at]]);
+                (dst, src, protocol, (port(2), port(0)))
+            }
+        };
+        let known = self.backends.entry(format!("{protocol} {src} {dst} {ports:?}")).or_insert(backend.clone());
+        if input.moves && !to.contains(&known.as_str()) {
+            known.clone_from(&backend);
+        }
+        same("the connection's backend", &backend, &*known)
+    }
+
+    fn gre(&mut self, input: &Input, was: &View, is: &View, from: &str, to: &[&str]) -> Check {
+        rule(to.iter().any(|&b| ip(b) == is.dst), format!("{} is no backend of this service", is.dst))?;
+        same("next hop", is.dst_mac, self.hop(is.dst).1)?;
+        same("outer source", is.src, ip(from))?;
+        same("outer protocol", is.protocol, 47)?;
+        same("outer header length", is.l4, if is.src.is_ipv4() { 20 } else { 40 })?;
+        same("bytes behind the packet", is.trailer, 0)?;
+        rule(is.ttl > 1, "outer TTL is used up")?;
+        same("outer DSCP and ECN", is.tos, was.tos)?;
+        if is.src.is_ipv4() {
+            same("outer DF", is.df, was.df)?;
+        }
+        same("GRE flags and version", &is.upper()[..2], &[0, 0][..])?;
+        same("GRE protocol", &is.upper()[2..4], &ethertype(was.src).to_be_bytes()[..])?;
+        same("the inner packet", &is.upper()[4..], &was.packet[..])?;
+        rule(is.packet.len() <= 1500, "longer than the MTU")?;
+        self.sticks(input, was, is.dst.to_string(), to)
+    }
+
+    fn direct(&mut self, input: &Input, was: &View, is: &View, to: &[&str]) -> Check {
+        let found = to.iter().find(|&&b| mac_of(ip(b)) == is.dst_mac);
+        let backend = found.ok_or_else(|| format!("{:02x?} is no backend of this service", is.dst_mac))?;
+        same("the packet", &is.packet, &was.packet)?;
+        self.sticks(input, was, (*backend).to_owned(), to)
+    }
+
+    fn nat(&mut self, input: &Input, was: &View, is: &View, to: &[&str]) -> Check {
+        let now = SocketAddr::new(is.dst, is.port_at(2));
+        rule(to.iter().any(|&b| socket(b) == now), format!("{now} is no backend of this service"))?;
+        same("next hop", is.dst_mac, self.hop(is.dst).1)?;
+        let mut wanted = was.packet.clone();
+        put_address(&mut wanted, true, now.ip());
+        wanted[was.l4 + 2..was.l4 + 4].copy_from_slice(&now.port().to_be_bytes());
+        translated(was, is, wanted)?;
+        self.sticks(input, was, now.to_string(), to)
+    }
+
+    fn back(&mut self, was: &View, is: &View, vip: SocketAddr) -> Check {
+        same("next hop", is.dst_mac, self.hop(is.dst).1)?;
+        let mut wanted = was.packet.clone();
+        put_address(&mut wanted, false, vip.ip());
+        wanted[was.l4..was.l4 + 2].copy_from_slice(&vip.port().to_be_bytes());
+        translated(was, is, wanted)
+    }
+
+    fn error_to_backend(&mut self, was: &View, is: &View, to: &[&str]) -> Check {
+        let (src, _, _, l4) = quoted(&is.upper()[8..])?;
+        let at = 8 + l4;
+        let now = SocketAddr::new(src, u16::from_be_bytes([is.upper()[at], is.upper()[at + 1]]));
+        rule(to.iter().any(|&b| socket(b) == now), format!("quotes {now}, no backend of this service"))?;
+        same("destination", is.dst, now.ip())?;
+        same("source", is.src, was.src)?;
+        same("next hop", is.dst_mac, self.hop(is.dst).1)?;
+        error_through_nat(was, is, false, now)?;
+        // The quote is of a packet to the client, so the connection is the other way round.
+        let (vip, client, protocol, l4) = quoted(&was.upper()[8..])?;
+        let port = |at: usize| u16::from_be_bytes([was.upper()[8 + l4 + at], was.upper()[9 + l4 + at]]);
+        let key = format!("{protocol} {client} {vip} {:?}", (port(2), port(0)));
+        same("the connection's backend", Some(&now.to_string()), self.backends.get(&key))
+    }
+
+    fn error_to_client(&mut self, was: &View, is: &View, vip: SocketAddr, client: SocketAddr) -> Check {
+        same("destination", is.dst, client.ip())?;
+        same("source", is.src, vip.ip())?;
+        same("next hop", is.dst_mac, self.hop(is.dst).1)?;
+        error_through_nat(was, is, true, vip)
+    }
+
+    /// An error of our own, about what came in.
+    fn error(&mut self, input: &Input, was: &View, is: &View, mtu: Option<u32>) -> Check {
+        let own: &[&str] = if input.port == 0 { &["10.0.0.2", "fd00::2"] } else { &["10.1.0.2", "fd00:1::2"] };
+        rule(own.iter().any(|&a| ip(a) == is.src), format!("{} is not our address", is.src))?;
+        same("destination", is.dst, was.src)?;
+        same("next hop", is.dst_mac, was.src_mac)?;
+        same("protocol", is.protocol, if was.src.is_ipv4() { ICMP } else { ICMP6 })?;
+        let kind = match (mtu, was.src.is_ipv4()) {
+            (None, true) => [11, 0],
+            (None, false) => [3, 0],
+            (Some(_), true) => [3, 4],
+            (Some(_), false) => [2, 0],
+        };
+        same("type and code", &is.upper()[..2], &kind[..])?;
+        same("the ICMP checksum's sum", is.l4_sum(), 0xffff)?;
+        same("MTU", is.upper()[4..8].to_vec(), mtu.unwrap_or(0).to_be_bytes().to_vec())?;
+        let quote = &is.upper()[8..];
+        rule(was.packet.starts_with(quote), "quotes something else")?;
+        rule(quote.len() >= was.packet.len().min(was.l4 + 8), "quotes too little")?;
+        rule(is.packet.len() <= if is.src.is_ipv4() { 576 } else { 1280 }, "quotes too much")
+    }
+
+    fn arp_reply(&self, input: &Input, out: &[u8]) -> Check {
+        let tags = self.case.vlans[input.port].map_or(0, |_| 4);
+        let (asked, said) = (&input.frame[14 + tags..], &out[14 + tags..]);
+        same("destination MAC address", &out[..6], &asked[8..14])?;
+        same("source MAC address", &out[6..12], &own_mac(input.port)[..])?;
+        same("operation", &said[..8], &[0, 1, 8, 0, 6, 4, 0, 2][..])?;
+        same("sender", &said[8..18], &[&own_mac(input.port)[..], &asked[24..28]].concat()[..])?;
+        same("target", &said[18..28], &asked[8..18])
+    }
+
+    fn advert(&self, input: &Input, out: &[u8]) -> Check {
+        let (was, is) = (View::read(&input.frame)?, View::read(out)?);
+        let target = &was.upper()[8..24];
+        let is_probe = was.src.is_unspecified();
+        let to = if is_probe { ip("ff02::1") } else { was.src };
+        same("destination", is.dst, to)?;
+        same("source", octets(is.src), target.to_vec())?;
+        same("hop limit", is.ttl, 255)?;
+        same("type and code", &is.upper()[..2], &[136, 0][..])?;
+        same("the ICMP checksum's sum", is.l4_sum(), 0xffff)?;
+        same("solicited flag", is.upper()[4] & 0x40 != 0, !is_probe)?;
+        same("target", &is.upper()[8..24], target)?;
+        same("its option", &is.upper()[24..], &[&[2, 1][..], &own_mac(input.port)].concat()[..])
+    }
+}
+
+/// An echo reply, in place of the request.
+fn echo(was: &View, is: &View) -> Check {
+    same("source", is.src, was.dst)?;
+    same("destination", is.dst, was.src)?;
+    same("next hop", is.dst_mac, was.src_mac)?;
+    rule(is.ttl >= 64, "not our own TTL")?;
+    same("type", is.upper()[0], if was.src.is_ipv4() { 0 } else { 129 })?;
+    same("the ICMP checksum's sum", is.l4_sum(), 0xffff)?;
+    same("identifier, number and payload", &is.upper()[4..], &was.upper()[4..])
+}
+
+/// P4 and P8 for NAT: `wanted` is what came in with the new address and port; TTL and checksums are still the old ones.
+fn translated(was: &View, is: &View, mut wanted: Vec<u8>) -> Check {
+    let ttl_at = if was.src.is_ipv4() { 8 } else { 7 };
+    wanted[ttl_at] -= 1;
+    if was.src.is_ipv4() {
+        fix_header(&mut wanted);
+    }
+    let at = was.l4 + checksum_at(was.protocol);
+    let (before, after) = (&was.packet[at..at + 2], &is.packet[at..at + 2]);
+    if was.protocol == UDP && before == [0, 0] {
+        same("the UDP checksum that was not there", after, &[0, 0][..])?;
+    } else {
+        let residue = |view: &View| view.l4_sum() % 0xffff;
+        same("how far the checksum is off", residue(is), residue(was))?;
+        rule(was.protocol != UDP || after != [0, 0], "a computed UDP checksum was sent as none")?;
+    }
+    wanted[at..at + 2].copy_from_slice(after);
+    same("the packet", &is.packet, &wanted)
+}
+
+fn put_address(packet: &mut [u8], is_destination: bool, addr: IpAddr) {
+    let (first, len) = if addr.is_ipv4() { (12, 4) } else { (8, 16) };
+    let at = first + if is_destination { len } else { 0 };
+    packet[at..at + len].copy_from_slice(&octets(addr));
+}
+
+/// Source, destination, protocol and where the upper layer begins, of a quote.
+fn quoted(quote: &[u8]) -> Result<(IpAddr, IpAddr, u8, usize), String> {
+    let cut = || "the quote is cut".to_owned();
+    if quote.first().ok_or_else(cut)? >> 4 == 4 {
+        let l4 = usize::from(quote[0] & 15) * 4;
+        let addr = |at: usize| Some(IpAddr::from(<[u8; 4]>::try_from(quote.get(at..at + 4)?).ok()?));
+        return Ok((addr(12).ok_or_else(cut)?, addr(16).ok_or_else(cut)?, quote[9], l4));
+    }
+    let addr = |at: usize| Some(IpAddr::from(<[u8; 16]>::try_from(quote.get(at..at + 16)?).ok()?));
+    Ok((addr(8).ok_or_else(cut)?, addr(24).ok_or_else(cut)?, quote[6], 40))
+}
+
+/// An error that NAT passed on: type, code and second word stay, the quote is of the packet as its sender sent it.
+fn error_through_nat(was: &View, is: &View, is_destination: bool, now: SocketAddr) -> Check {
+    same("TTL", is.ttl, was.ttl - 1)?;
+    same("type and code", &is.upper()[..2], &was.upper()[..2])?;
+    same("second word", &is.upper()[4..8], &was.upper()[4..8])?;
+    same("the ICMP checksum's sum", is.l4_sum(), 0xffff)?;
+    let (before, after) = (&was.upper()[8..], &is.upper()[8..]);
+    let (.., protocol, l4) = quoted(before)?;
+    let mut wanted = before.to_vec();
+    put_address(&mut wanted, is_destination, now.ip());
+    let at = l4 + if is_destination { 2 } else { 0 };
+    wanted[at..at + 2].copy_from_slice(&now.port().to_be_bytes());
+    if now.is_ipv4() {
+        fix_header(&mut wanted);
+    }
+    let check = l4 + checksum_at(protocol);
+    if let (Some(place), Some(now)) = (wanted.get_mut(check..check + 2), after.get(check..check + 2)) {
+        place.copy_from_slice(now);
+    }
+    same("the quote", after, &wanted)?;
+    let total = if now.is_ipv4() {
+        usize::from(u16::from_be_bytes([before[2], before[3]]))
+    } else {
+        40 + usize::from(u16::from_be_bytes([before[4], before[5]]))
+    };
+    if before.len() == total {
+        let sum = |quote: &[u8]| {
+            let (src, dst, protocol, l4) = quoted(quote)?;
+            Ok::<_, String>(l4_sum(src, dst, protocol, &quote[l4..]) % 0xffff)
+        };
+        same("how far the quoted checksum is off", sum(after)?, sum(before)?)?;
+    }
+    Ok(())
+}
+
+fn socket(text: &str) -> SocketAddr {
+    text.parse().unwrap_or_else(|_| panic!("{text} is no address with a port"))
+}
