@@ -86,7 +86,9 @@ fn the_smallest_configurations_take_what_the_text_adds() {
         assert_eq!(config.services[0].port, None);
         // "`[service.health]` with `type = "tcp"` or `"http"`"; a GRE or DSR backend has the service's own port.
         for kind in ["tcp", "http"] {
-            assert!(good(&format!("{port}{service}[service.health]\ntype = \"{kind}\"\n")).services[0].health.is_some());
+            assert!(
+                good(&format!("{port}{service}[service.health]\ntype = \"{kind}\"\n")).services[0].health.is_some()
+            );
         }
     }
 }
@@ -124,7 +126,9 @@ fn every_call_is_known_to_the_help() {
         if let Some(choice) = words.first().filter(|word| word.contains('|')) {
             texts = choice
                 .split('|')
-                .map(|what| help(&[command, what]).unwrap_or_else(|| panic!("tidegate {command} {what}: no such command")))
+                .map(|what| {
+                    help(&[command, what]).unwrap_or_else(|| panic!("tidegate {command} {what}: no such command"))
+                })
                 .collect();
         }
         for option in words.iter().map(|word| word.trim_matches(['[', ']'])).filter(|word| word.starts_with("--")) {
