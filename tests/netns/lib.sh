@@ -104,6 +104,7 @@ tg_cleanup() {
     tg_end_processes $TG_PIDS
     # shellcheck disable=SC2086
     tg_remove_namespaces $TG_NAMESPACES
+    tg_remove_runtime_files "tg-$TG_ID"
     [ -z "${TIDEGATE_TEST_KEEP_FILES:-}" ] && rm -rf "$TG_DIR"
     exit "$status"
 }
@@ -118,6 +119,9 @@ tg_remove_namespaces() {
         ip netns del "$name" 2>/dev/null
     done
 }
+
+# What DPDK leaves behind under the prefix that tg_config gives it.
+tg_remove_runtime_files() { rmdir "/run/dpdk/$1" 2>/dev/null; }
 
 # TERM, up to a second and a half, KILL.
 tg_end_processes() {
