@@ -287,7 +287,8 @@ fn rows<A: Address + Into<IpAddr>>(
             protocol: e.protocol,
             backend: e.backend,
             phase: e.state.phase(),
-            left_s: table.deadline(slot).left_s(tick).max(reply),
+            // Timeouts have a second more than configured, see `Timeouts::new`.
+            left_s: table.deadline(slot).left_s(tick).max(reply).saturating_sub(1),
         }
     })
 }

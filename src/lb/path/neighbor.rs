@@ -135,10 +135,12 @@ fn learn(at: &mut At, addr: IpAddr, mac: MacAddr, create: bool) {
 }
 
 /// Somebody else has an address of ours: RFC 5227 2.4 (b), defend it with one announcement, seldom, because the other
-/// may do the same.
+/// may do the same. A VIP that is not of the link is shared by a group of balancers where routers spread it, and each
+/// announces it when it starts: that is seen, and not answered.
 fn conflict(at: &mut At, addr: IpAddr) -> Verdict {
-    if at.shard.defence.allow(at.now)
-        && let Some(port) = at.snapshot.port(at.port)
+    if let Some(port) = at.snapshot.port(at.port)
+        && port.is_on_link(addr)
+        && at.shard.defence.allow(at.now)
         && let Some(frame) = announcement(port, addr)
     {
         let port = at.port;
@@ -179,15 +181,15 @@ pub fn solicit(snapshot: &Snapshot, id: PortId, addr: IpAddr, mac: Option<MacAdd
 }
 
 /// Gratuitous ARP and unsolicited advertisements for every own address and VIP, so that switches and neighbours send
-/// here at once (RFC 5227 3, RFC 4861 7.2.6). VIPs are announced on the ports
-/// whose networks hold them; elsewhere routers lead to them.
+/// here at once (RFC 5227 3, RFC 4861 7.2.6). A VIP is announced on the ports whose networks hold it. One that is in
+/// no port's network is announced on all: a router may have it as a host route on any link, and we answer for it there.
 pub fn announcements(snapshot: &Snapshot) -> Vec<Outgoing> {
     let mut out = Vec::new();
     let mut vips: Vec<IpAddr> = snapshot.vips().collect();
     vips.sort();
     for (id, port) in snapshot.ports() {
         let own = port.addresses.iter().map(|&(a, _)| a);
-        let near = vips.iter().copied().filter(|&vip| port.is_on_link(vip));
+        let near = vips.iter().copied().filter(|&vip| port.is_on_link(vip) || !snapshot.is_on_link(vip));
         out.extend(own.chain(near).filter_map(|addr| Some(Outgoing { port: id, frame: announcement(port, addr)? })));
     }
     out

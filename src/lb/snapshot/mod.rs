@@ -199,6 +199,11 @@ impl Snapshot {
         self.locals.get(&addr).copied()
     }
 
+    /// True if `addr` is on a network of some port.
+    pub fn is_on_link(&self, addr: IpAddr) -> bool {
+        self.ports.iter().any(|port| port.is_on_link(addr))
+    }
+
     /// All VIPs, each once.
     pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
         self.locals.iter().filter(|(_, l)| matches!(l, Local::Vip { .. })).map(|(&a, _)| a)

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::lb::ids::PortId;
 use crate::lb::neighbor::NeighborRow;
 use crate::lb::path::{announcements, solicit};
+use crate::lb::snapshot::SnapshotSpec;
 use crate::lb::testing::*;
 use crate::lb::verdict::DropReason;
 use crate::wire::arp::Arp;
@@ -14,6 +15,15 @@ const HOST: MacAddr = MacAddr([2, 0, 0, 0, 9, 9]);
 
 fn rows(net: &Net) -> Vec<NeighborRow> {
     net.shards[0].neighbors.rows().filter(|row| row.state != "static").collect()
+}
+
+/// All modes, and a service whose VIP is on the first port's network.
+fn with_near_vip() -> SnapshotSpec {
+    let mut all = all_modes();
+    let mut near = all.services[0].clone();
+    (near.name, near.vip) = ("near".into(), ip("10.0.0.50"));
+    all.services.push(near);
+    all
 }
 
 #[test]
@@ -49,14 +59,14 @@ fn probes_for_our_addresses_are_defended() {
 
 #[test]
 fn conflicts_are_counted_and_defended_seldom() {
-    let mut net = Net::new(all_modes());
+    let mut net = Net::new(with_near_vip());
     let claims = [
         arp(1, HOST, "10.0.0.2", "10.0.0.2"),
-        arp(2, HOST, "192.0.2.10", "10.0.0.2"),
+        arp(2, HOST, "10.0.0.50", "10.0.0.2"),
         neighbor_message("fd00::2", "ff02::1", 136, 0x20, "fd00::2", Some((2, HOST)))
             .with(|f| f.src_mac = HOST)
             .build(),
-        neighbor_message("2001:db8::10", "ff02::1:ff00:1", 135, 0, "fd00::1", Some((1, HOST)))
+        neighbor_message("fd00::2", "ff02::1:ff00:1", 135, 0, "fd00::1", Some((1, HOST)))
             .with(|f| f.src_mac = HOST)
             .build(),
     ];
@@ -83,6 +93,21 @@ fn conflicts_are_counted_and_defended_seldom() {
 }
 
 #[test]
+fn a_vip_off_link_is_not_defended() {
+    let mut net = Net::new(all_modes());
+    let claims = [
+        arp(1, HOST, "192.0.2.10", "192.0.2.10"),
+        neighbor_message("2001:db8::10", "ff02::1", 136, 0x20, "2001:db8::10", Some((2, HOST)))
+            .with(|f| f.src_mac = HOST)
+            .build(),
+    ];
+    for claim in &claims {
+        net.expect_drop(0, claim, DropReason::AddressConflict);
+    }
+    assert!(net.shards[0].outbox.is_empty());
+}
+
+#[test]
 fn our_own_frames_sent_back_are_no_conflict() {
     let mut net = Net::new(all_modes());
     let mut frames: Vec<Vec<u8>> = announcements(&net.snapshot)
@@ -99,12 +124,8 @@ fn our_own_frames_sent_back_are_no_conflict() {
 }
 
 #[test]
-fn announcements_name_own_addresses_and_vips_of_the_ports_networks() {
-    let mut all = all_modes();
-    let mut near = all.services[0].clone();
-    (near.name, near.vip) = ("near".into(), ip("10.0.0.50"));
-    all.services.push(near);
-    let net = Net::new(all);
+fn announcements_name_own_addresses_and_vips_where_they_may_be_looked_for() {
+    let net = Net::new(with_near_vip());
     let mut seen = Vec::new();
     for out in announcements(&net.snapshot) {
         let frame = out.frame.as_bytes();
@@ -132,7 +153,12 @@ fn announcements_name_own_addresses_and_vips_of_the_ports_networks() {
         (1, "fd01::fe"),
         (1, &lan),
     ];
-    assert_eq!(seen, expected.map(|(port, addr)| (port, ip(addr))));
+    let off_link: Vec<IpAddr> = net.snapshot.vips().filter(|&vip| vip != ip("10.0.0.50")).collect();
+    assert!(off_link.contains(&ip("192.0.2.10")) && off_link.contains(&ip("2001:db8::10")));
+    let mut expected: Vec<_> = expected.iter().map(|&(port, addr)| (port, ip(addr))).collect();
+    expected.extend([0, 1].iter().flat_map(|&port| off_link.iter().map(move |&vip| (port, vip))));
+    expected.sort();
+    assert_eq!(seen, expected);
 }
 
 #[test]
