@@ -277,6 +277,7 @@ stop_kept() {
     [ $# = 1 ] || give_up "several demos are running, say which: $(printf '%s ' "${@##*.}")"
     # shellcheck disable=SC2046
     tg_remove_namespaces $(tr ' ' '\n' <"$1/namespaces" | grep -E '^tg-[0-9]+-[a-z0-9]+$')
+    tg_remove_runtime_files "$(grep -oE 'tg-[0-9]+' "$1/namespaces" | head -n 1)"
     rm -rf "$1"
     echo "stopped ${1##*.}"
 }

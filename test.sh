@@ -25,9 +25,10 @@ SECONDS_MAX=2340
 passed=0 failed=0 skipped=0
 results=""
 log=$(mktemp "${TMPDIR:-/tmp}/tidegate-test.XXXXXX")
+running=""
 trap 'rm -f "$log"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+trap 'end_step; exit 130' INT
+trap 'end_step; exit 143' TERM HUP
 
 # ---- steps -----------------------------------------------------------------------------------------------------
 
@@ -44,6 +45,30 @@ skip() {
   SKIPPED  $1: $2"
 }
 
+# limited SECONDS COMMAND...: cut off at its limit; Ctrl-C, which a command under `timeout` does not see, ends it as well.
+limited() {
+    local output copier status=0
+    exec {output}> >(trap '' INT; exec tee "$log")
+    copier=$!
+    # A job of its own: without job control it would ignore the interrupts that its tests send.
+    set -m
+    timeout --kill-after=30 "$@" >&"$output" 2>&1 {output}>&- &
+    running=$!
+    set +m
+    exec {output}>&-
+    wait "$running" || status=$?
+    running=""
+    while kill -0 "$copier" 2>/dev/null; do sleep 0.05; done
+    return "$status"
+}
+
+end_step() {
+    trap '' INT TERM HUP
+    [ -n "$running" ] || return
+    kill -TERM "$running" 2>/dev/null
+    wait "$running"
+}
+
 # step NAME SECONDS COMMAND...: its output as it comes, cut off at its own limit and at the limit of all.
 step() {
     local name=$1 limit=$2 start=$SECONDS status=0
@@ -54,8 +79,7 @@ step() {
     if [ "$limit" -le 0 ]; then
         status=124
     else
-        timeout --kill-after=30 "$limit" "$@" 2>&1 | tee "$log"
-        status=${PIPESTATUS[0]}
+        limited "$limit" "$@" || status=$?
     fi
     case $status in
     0)

@@ -2,7 +2,12 @@
 //!
 //! `FUZZ_SECONDS` is how long each target is tried, `FUZZ_SEED` what the random inputs follow from, and `UPDATE_SEEDS=1` writes
 //! the seeds anew.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests, which clippy knows by their attribute only")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests, which clippy knows by their attribute only"
+)]
 
 #[path = "../fuzz/src/lib.rs"]
 mod targets;

@@ -3,8 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
 
 /// A directory with a configuration and a capture that work, to be spoiled.
 struct Place(tempfile::TempDir);
@@ -360,8 +359,10 @@ fn places_where_run_cannot_write() {
 }
 
 /// Ends the process whatever becomes of the test.
-struct Running(Child);
+#[cfg(feature = "dpdk")]
+struct Running(std::process::Child);
 
+#[cfg(feature = "dpdk")]
 impl Drop for Running {
     fn drop(&mut self) {
         // It may have ended by itself.
@@ -373,6 +374,7 @@ impl Drop for Running {
 #[cfg(feature = "dpdk")]
 #[test]
 fn a_second_instance_on_the_same_socket_leaves_the_first_alone() {
+    use std::time::{Duration, Instant};
     let place = Place::new();
     let (config, socket) = (place.config("first.toml", "sent.pcap", "first.pcap"), place.name("socket"));
     let args = ["--socket", &socket, "run", "--config", &config, "--for", "60", "--", "--no-huge"];

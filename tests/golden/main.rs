@@ -70,3 +70,19 @@ fn cases_that_run_leaves_out_are_these() {
     assert_eq!(left_out, ["backend-down", "backend-drain", "config-swap", "no-backend-left", "timeouts"]);
     println!("{} of {} cases also go through `tidegate run`", cases().count() - left_out.len(), cases().count());
 }
+
+/// The rules are worth something only if they can be broken: every byte of what comes out matters to them.
+#[test]
+fn spoiled_outputs_are_noticed() {
+    for case in [
+        cases_tunnel::gre_v6_over_v4(),
+        cases_tunnel::gre_v4_over_v6(),
+        cases_nat::nat_one_arm(),
+        cases_nat::nat_udp_checksum(),
+        cases_nat::nat_wrong_checksum(),
+        cases_nat::icmp_errors_nat(),
+        cases_nat::nat_ttl(),
+    ] {
+        runner::spoil(&case);
+    }
+}

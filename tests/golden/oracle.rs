@@ -65,6 +65,7 @@ impl View {
             other => return Err(format!("no ip packet: {other:?}")),
         };
         let l4 = payload.payload.as_ptr() as usize - frame.as_ptr() as usize - start;
+        rule(len >= l4 + 4, "nothing behind the ip header")?;
         Ok(Self {
             dst_mac: link.destination(),
             src_mac: link.source(),
@@ -90,7 +91,8 @@ impl View {
     }
 
     fn port_at(&self, at: usize) -> u16 {
-        u16::from_be_bytes([self.packet[self.l4 + at], self.packet[self.l4 + at + 1]])
+        let byte = |at: usize| self.packet.get(self.l4 + at).copied().unwrap_or(0);
+        u16::from_be_bytes([byte(at), byte(at + 1)])
     }
 }
 
@@ -307,7 +309,7 @@ impl Judge<'_> {
         same("outer protocol", is.protocol, 47)?;
         same("outer header length", is.l4, if is.src.is_ipv4() { 20 } else { 40 })?;
         same("bytes behind the packet", is.trailer, 0)?;
-        rule(is.ttl > 1, "outer TTL is used up")?;
+        same("outer TTL", is.ttl, 64)?;
         same("outer DSCP and ECN", is.tos, was.tos)?;
         if is.src.is_ipv4() {
             same("outer DF", is.df, was.df)?;
@@ -346,7 +348,7 @@ impl Judge<'_> {
     }
 
     fn error_to_backend(&mut self, was: &View, is: &View, to: &[&str]) -> Check {
-        let (src, _, _, l4) = quoted(&is.upper()[8..])?;
+        let (src, _, _, l4) = quoted(is.upper().get(8..).ok_or("no ICMP error")?)?;
         let at = 8 + l4;
         let now = SocketAddr::new(src, u16::from_be_bytes([is.upper()[at], is.upper()[at + 1]]));
         rule(to.iter().any(|&b| socket(b) == now), format!("quotes {now}, no backend of this service"))?;
@@ -381,6 +383,8 @@ impl Judge<'_> {
             (Some(_), true) => [3, 4],
             (Some(_), false) => [2, 0],
         };
+        same("TTL", is.ttl, 64)?;
+        rule(is.upper().len() >= 8, "no ICMP error")?;
         same("type and code", &is.upper()[..2], &kind[..])?;
         same("the ICMP checksum's sum", is.l4_sum(), 0xffff)?;
         same("MTU", is.upper()[4..8].to_vec(), mtu.unwrap_or(0).to_be_bytes().to_vec())?;
@@ -421,7 +425,7 @@ fn echo(was: &View, is: &View) -> Check {
     same("source", is.src, was.dst)?;
     same("destination", is.dst, was.src)?;
     same("next hop", is.dst_mac, was.src_mac)?;
-    rule(is.ttl >= 64, "not our own TTL")?;
+    same("TTL", is.ttl, 64)?;
     same("type", is.upper()[0], if was.src.is_ipv4() { 0 } else { 129 })?;
     same("the ICMP checksum's sum", is.l4_sum(), 0xffff)?;
     same("identifier, number and payload", &is.upper()[4..], &was.upper()[4..])
@@ -429,6 +433,8 @@ fn echo(was: &View, is: &View) -> Check {
 
 /// P4 and P8 for NAT: `wanted` is what came in with the new address and port; TTL and checksums are still the old ones.
 fn translated(was: &View, is: &View, mut wanted: Vec<u8>) -> Check {
+    same("the packet's length", is.packet.len(), wanted.len())?;
+    same("where the upper layer begins", is.l4, was.l4)?;
     let ttl_at = if was.src.is_ipv4() { 8 } else { 7 };
     wanted[ttl_at] -= 1;
     if was.src.is_ipv4() {
@@ -458,9 +464,11 @@ fn quoted(quote: &[u8]) -> Result<(IpAddr, IpAddr, u8, usize), String> {
     let cut = || "the quote is cut".to_owned();
     if quote.first().ok_or_else(cut)? >> 4 == 4 {
         let l4 = usize::from(quote[0] & 15) * 4;
+        quote.get(l4 + 3).ok_or_else(cut)?;
         let addr = |at: usize| Some(IpAddr::from(<[u8; 4]>::try_from(quote.get(at..at + 4)?).ok()?));
         return Ok((addr(12).ok_or_else(cut)?, addr(16).ok_or_else(cut)?, quote[9], l4));
     }
+    quote.get(43).ok_or_else(cut)?;
     let addr = |at: usize| Some(IpAddr::from(<[u8; 16]>::try_from(quote.get(at..at + 16)?).ok()?));
     Ok((addr(8).ok_or_else(cut)?, addr(24).ok_or_else(cut)?, quote[6], 40))
 }
@@ -471,6 +479,7 @@ fn error_through_nat(was: &View, is: &View, is_destination: bool, now: SocketAdd
     same("type and code", &is.upper()[..2], &was.upper()[..2])?;
     same("second word", &is.upper()[4..8], &was.upper()[4..8])?;
     same("the ICMP checksum's sum", is.l4_sum(), 0xffff)?;
+    same("the message's length", is.upper().len(), was.upper().len())?;
     let (before, after) = (&was.upper()[8..], &is.upper()[8..]);
     let (.., protocol, l4) = quoted(before)?;
     let mut wanted = before.to_vec();

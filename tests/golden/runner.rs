@@ -110,8 +110,11 @@ fn figures(path: &Path) -> Value {
     })
 }
 
-/// Output captures as bytes, by port, and the figures.
-fn replay_once(case: &Case) -> (Vec<Vec<u8>>, Vec<Vec<Vec<u8>>>, Value) {
+/// What came out of one port.
+type Frames = Vec<Vec<u8>>;
+
+/// Output captures as bytes and as frames, by port, and the figures.
+fn replay_once(case: &Case) -> (Vec<Vec<u8>>, Vec<Frames>, Value) {
     let temporary = tempfile::tempdir().unwrap();
     let at = temporary.path();
     lay_out(case, at);
@@ -179,7 +182,7 @@ pub fn run(case: &Case) {
     panic!("{}: not all packets were received", case.name);
 }
 
-fn run_once(case: &Case, seconds: &str) -> (Vec<Vec<Vec<u8>>>, Value) {
+fn run_once(case: &Case, seconds: &str) -> (Vec<Frames>, Value) {
     let temporary = tempfile::tempdir().unwrap();
     let at = temporary.path();
     lay_out(case, at);
@@ -194,7 +197,7 @@ fn run_once(case: &Case, seconds: &str) -> (Vec<Vec<Vec<u8>>>, Value) {
     (frames, figures(&at.join("stats.json")))
 }
 
-fn compare(case: &Case, frames: &[Vec<Vec<u8>>], stats: &Value) {
+fn compare(case: &Case, frames: &[Frames], stats: &Value) {
     let directory = directory(case.name);
     let mut stats = stats.clone();
     let mut wanted = figures(&directory.join("stats.json"));
@@ -206,7 +209,7 @@ fn compare(case: &Case, frames: &[Vec<Vec<u8>>], stats: &Value) {
     for (port, got) in frames.iter().enumerate() {
         let wanted = capture::frames(&directory.join(capture_name(case, "out", port)));
         let name = format!("{}, port {port}", case.name);
-        let split = |frames: &[Vec<u8>]| -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+        let split = |frames: &[Vec<u8>]| -> (Frames, Frames) {
             frames.iter().cloned().partition(|frame| oracle::is_own(frame))
         };
         let ((own, got), (own_wanted, wanted)) = (split(got), split(&wanted));
@@ -234,5 +237,35 @@ fn merges(name: &str, got: &[Vec<u8>], wanted: &[Vec<u8>], answers: &[bool]) {
     for (number, frame) in got.iter().enumerate() {
         let known = forwarded.next_if_eq(&frame).or_else(|| answered.next_if_eq(&frame));
         assert!(known.is_some(), "{name}: frame {} is not the next one: {frame:02x?}", number + 1);
+    }
+}
+
+/// Spoils what the case's directory holds in every way it can, and expects each to be noticed.
+pub fn spoil(case: &Case) {
+    let directory = directory(case.name);
+    let stats = figures(&directory.join("stats.json"));
+    let load = |port| capture::frames(&directory.join(capture_name(case, "out", port)));
+    let good: Vec<Frames> = (0..case.port_names().len()).map(load).collect();
+    assert_eq!(oracle::judge(case, &good, &stats), Ok(()));
+    let noticed = |what: String, bad: &[Frames]| {
+        assert!(oracle::judge(case, bad, &stats).is_err(), "{}: {what} goes unnoticed", case.name);
+    };
+    for (port, number) in good.iter().enumerate().flat_map(|(port, frames)| (0..frames.len()).map(move |n| (port, n))) {
+        let with = |change: &dyn Fn(&mut Frames)| {
+            let mut bad = good.clone();
+            change(&mut bad[port]);
+            bad
+        };
+        let frame = &good[port][number];
+        for at in 0..frame.len().min(130) {
+            // The flow label of a header of our own may be anything.
+            if frame[12..14] == [0x86, 0xdd] && (15..18).contains(&at) {
+                continue;
+            }
+            noticed(format!("byte {at} of frame {number}"), &with(&|frames| frames[number][at] ^= 0x10));
+        }
+        noticed(format!("frame {number} missing"), &with(&|frames| _ = frames.remove(number)));
+        noticed(format!("frame {number} twice"), &with(&|frames| frames.insert(number, frames[number].clone())));
+        noticed(format!("frame {number} cut"), &with(&|frames| _ = frames[number].pop()));
     }
 }

@@ -69,7 +69,11 @@ def open_tun(name):
 def raw_socket(family):
     """A raw socket for GRE with room for a burst."""
     sock = socket.socket(family, socket.SOCK_RAW, GRE)
-    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
+    except PermissionError:
+        # Root of a user namespace only gets what everybody gets.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 20)
     sock.setblocking(False)
     return sock
 

@@ -42,12 +42,16 @@ tg_obstacle() {
         echo "not installed:$missing"
     elif [ ! -c /dev/net/tun ]; then
         echo "/dev/net/tun is missing: modprobe tun, or start the container with --device /dev/net/tun"
-    elif ! ip netns add "$probe" 2>/dev/null; then
-        # Containers have root without the right to make namespaces.
-        echo "no permission to make network namespaces"
     else
-        ip netns exec "$probe" true 2>/dev/null || echo "no permission to enter network namespaces"
-        ip netns del "$probe"
+        # Containers have root without the right to make namespaces, or to mount what `ip netns exec` needs.
+        (
+            trap 'ip netns del "$probe" 2>/dev/null' EXIT
+            if ! ip netns add "$probe" 2>/dev/null; then
+                echo "no permission to make network namespaces"
+            elif ! ip netns exec "$probe" true 2>/dev/null; then
+                echo "no permission to enter network namespaces"
+            fi
+        )
     fi
 }
 
@@ -100,6 +104,7 @@ tg_cleanup() {
     tg_end_processes $TG_PIDS
     # shellcheck disable=SC2086
     tg_remove_namespaces $TG_NAMESPACES
+    tg_remove_runtime_files "tg-$TG_ID"
     [ -z "${TIDEGATE_TEST_KEEP_FILES:-}" ] && rm -rf "$TG_DIR"
     exit "$status"
 }
@@ -114,6 +119,9 @@ tg_remove_namespaces() {
         ip netns del "$name" 2>/dev/null
     done
 }
+
+# What DPDK leaves behind under the prefix that tg_config gives it.
+tg_remove_runtime_files() { rmdir "/run/dpdk/$1" 2>/dev/null; }
 
 # TERM, up to a second and a half, KILL.
 tg_end_processes() {
@@ -192,8 +200,9 @@ tg_sysctl() {
 tg_host() {
     local name
     name=$(tg_ns "$1")
-    ip netns add "$name" || tg_fail "cannot make the namespace $name"
+    # Before it is made: Ctrl-C may come when it is half made.
     TG_NAMESPACES="$TG_NAMESPACES $name"
+    ip netns add "$name" || tg_fail "cannot make the namespace $name"
     tg_sysctl "$1" net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0 \
         net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 \
         net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.disable_ipv6=0 \

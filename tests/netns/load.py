@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import collections
 import json
+import signal
 import sys
 import time
 
@@ -107,4 +108,6 @@ def main():
 
 
 if __name__ == "__main__":
+    # Ctrl-C ends it without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(main())
