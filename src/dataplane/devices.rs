@@ -68,7 +68,9 @@ pub(super) fn start(eal: &Eal, setup: &PortSetup, workers: u16, pool: &Mempool) 
         Err(missing) => PortId::probe(eal, &setup.device)?.first().copied().ok_or(missing)?,
     };
     let info = id.info(eal)?;
-    let rx_queues = workers.min(info.rx_queues_max);
+    // These spread packets over all queues that the device has, configured or not: one left unpolled would lose its share.
+    let all = ["net_pcap", "net_af_packet", "net_af_xdp", "net_ring"].contains(&info.driver.as_str());
+    let rx_queues = if all { info.rx_queues_max } else { workers.min(info.rx_queues_max) };
     let tx_queues = workers.min(info.tx_queues_max);
     let spreads = rx_queues > 1 && info.reta_len > 0;
     let config = PortConfig {

@@ -77,7 +77,8 @@ impl Setup {
             .spawn()
             .unwrap();
         let mut running = Running { child: Some(child), stats, log, socket: self.path("api") };
-        running.wait_until("it runs", |r| r.log().contains("running: "));
+        // The API is the last to come.
+        running.wait_until("it runs", |r| r.log().contains("API on "));
         running
     }
 
