@@ -11,7 +11,7 @@ set -u
 cd "$(dirname "$0")" || exit 1
 export DEBIAN_FRONTEND=noninteractive
 
-keep="" stop="" id="" only_traffic=""
+keep="" stop="" id="" only_traffic="" without_dpdk=""
 for argument in "$@"; do
     case $argument in
     --keep) keep=1 ;;
@@ -131,8 +131,11 @@ need_rust() {
 
 build() {
     local options="" start=$SECONDS
-    pkg-config --exists libdpdk 2>/dev/null || options="--no-default-features"
-    [ -z "$options" ] || echo "   DPDK is missing, so only what does without it is built"
+    if ! pkg-config --exists 'libdpdk >= 22.11' 2>/dev/null; then
+        options="--no-default-features"
+        without_dpdk="DPDK is $(pkg-config --modversion libdpdk 2>/dev/null || echo missing), 22.11 or newer is needed"
+        echo "   $without_dpdk: only what does without it is built"
+    fi
     [ -x "$TIDEGATE" ] || echo "   the first time takes some minutes, in silence"
     # shellcheck disable=SC2086
     as_builder cargo build --release $options --quiet || give_up "cargo build --release fails"
@@ -312,6 +315,7 @@ EOF
 replay() {
     local spread figures
     say "3. No real traffic ($1): a capture is replayed instead"
+    [ -z "$keep" ] || echo "     nothing of it is left running, --keep is for real traffic"
     TG_DIR=$(mktemp -d "${TMPDIR:-/tmp}/tidegate-replay.XXXXXX")
     trap 'rm -rf "$TG_DIR"' EXIT
     trap 'exit 130' INT
@@ -355,7 +359,9 @@ if [ -z "$only_traffic" ]; then
         build
     fi
 fi
-if [ "$(id -u)" = 0 ]; then
+if [ -n "$without_dpdk" ]; then
+    replay "$without_dpdk"
+elif [ "$(id -u)" = 0 ]; then
     obstacle=$(tg_obstacle)
     if [ -z "$obstacle" ]; then
         real_traffic

@@ -45,7 +45,7 @@ fuzz() {
         mkdir -p "fuzz/corpus/$target"
         # What was found in earlier runs is in corpus, and the seeds are never written to.
         cargo +nightly fuzz run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
-            -max_total_time="$seconds" -max_len=4096 -timeout=20 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1
+            -max_total_time="$seconds" -max_len=2048 -timeout=20 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1
         verdict "$target" $?
     done
 }

@@ -191,14 +191,9 @@ fn finish(
     let buffers = running.buffers();
     let stopped = running.stop();
     let seconds = started.elapsed().as_secs_f64();
-    // Closed ports have given their packet buffers back, so that all of them must be in the pool now.
-    ports.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    let (lost_mbufs, all_mbufs) = (buffers.in_use(), buffers.capacity());
-    if lost_mbufs > 0 {
-        eprintln!("error: {lost_mbufs} of {all_mbufs} packet buffers are not back in their pool after the end");
-    }
-    let figures =
-        Stats::collect(seconds, &published.current(), &workers).with_mbufs(lost_mbufs.into(), all_mbufs.into());
+    let lost_mbufs = close(ports, &buffers);
+    let figures = Stats::collect(seconds, &published.current(), &workers)
+        .with_mbufs(lost_mbufs.into(), buffers.capacity().into());
     println!(
         "received {}, sent {}, answered {}, dropped {}",
         figures.rx_packets,
@@ -212,6 +207,21 @@ fn finish(
     stopped?;
     served?;
     if lost { Err(RunError::WorkerLost) } else { Ok(()) }
+}
+
+/// Closes the ports and says how many packet buffers are not back in their pool then, which should be none.
+fn close(ports: &Mutex<Vec<Port>>, buffers: &Mempool) -> u32 {
+    let mut ports = ports.lock().unwrap_or_else(PoisonError::into_inner);
+    let has_af_xdp = ports.iter().any(|port| port.info().driver == "net_af_xdp");
+    ports.clear();
+    let (lost, all) = (buffers.in_use(), buffers.capacity());
+    match (lost, has_af_xdp) {
+        (0, _) => {}
+        // What waits in the kernel's rings goes with the socket, and the driver does not take it back.
+        (_, true) => println!("{lost} of {all} packet buffers stayed with the AF_XDP sockets"),
+        (_, false) => eprintln!("error: {lost} of {all} packet buffers are not back in their pool after the end"),
+    }
+    lost
 }
 
 fn wait_for_connections(workers: &[WorkerHandle], grace: Duration) {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 /// Without a wish: enough for some ten thousand inputs.
 const SECONDS: f64 = 2.0;
-const LEN_MAX: usize = 4096;
+const LEN_MAX: usize = 2048;
 
 #[test]
 fn parse() {

@@ -78,13 +78,15 @@ fn the_smallest_configurations_take_what_the_text_adds() {
     let devices = quoted(line, '"');
     assert!(devices.len() >= 3, "{line}");
     for device in &devices {
-        assert_eq!(good(&port.replacen(devices[0], device, 1)).ports[0].device, *device);
+        let config = good(&format!("{}{}", port.replacen(devices[0], device, 1), services[0]));
+        assert_eq!(config.ports[0].device, *device);
     }
     for service in services {
-        // "a service without `port` takes every port of its VIP"
-        let config = good(&format!("{port}{}", service.replacen("port = 80\n", "", 1)));
+        // A service without `port`, its own and its backends', takes every port of its VIP.
+        let lines = service.lines().filter(|line| !line.starts_with("port = ")).collect::<Vec<_>>();
+        let config = good(&format!("{port}{}\n", lines.join("\n")));
         assert_eq!(config.services[0].port, None);
-        // "`[service.health]` with `type = "tcp"` or `"http"`"; a GRE or DSR backend has the service's own port.
+        // Health checks of both types.
         for kind in ["tcp", "http"] {
             assert!(
                 good(&format!("{port}{service}[service.health]\ntype = \"{kind}\"\n")).services[0].health.is_some()

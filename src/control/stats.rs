@@ -39,7 +39,8 @@ pub struct Stats {
     pub stateless: u64,
     /// Connections taken over in their middle, in tunnel modes.
     pub adopted: u64,
-    /// Packet buffers out of the pool; after the end of `run`, when the ports are closed, 0 unless some were lost.
+    /// Packet buffers out of the pool; after the end of `run`, when the ports are closed, 0 unless some were lost
+    /// or stayed with AF_XDP sockets.
     #[serde(default)]
     pub mbufs_in_use: u64,
     /// Packet buffers in all; 0 in a replay, which has no pool.

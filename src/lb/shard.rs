@@ -200,7 +200,7 @@ impl Shard {
         let limit = if passed_ns > SWEEP_NS { usize::MAX } else { SWEEP_MAX };
         self.sweep(snapshot, share(self.v4.buckets()).min(limit), share(self.v6.buckets()).min(limit), now);
         let Self { neighbors, outbox, settled, counters, .. } = self;
-        neighbors.tick(share(neighbors.capacity()).min(limit), now, |event| match event {
+        neighbors.tick(share(neighbors.capacity()), now, |event| match event {
             NeighborEvent::Solicit(port, addr, mac) => {
                 if let Some(out) = solicit(snapshot, port, addr, mac).filter(|_| outbox.len() < OUTBOX_MAX) {
                     counters.originated.add(1);
