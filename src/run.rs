@@ -10,6 +10,7 @@ use dpdk_ffi::{Mempool, Port};
 use crate::control::compile::{CompileError, Compiler, Overrides, PortFacts, shard_config};
 use crate::control::config::{self, Config, Errors};
 use crate::control::manager::{Manager, Parts};
+use crate::control::memory;
 use crate::control::serve::{self, Ended, ServeError, ServeOptions, serve};
 use crate::control::stats::Stats;
 use crate::control::status::PortStatus;
@@ -118,20 +119,21 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     };
     let arguments = plan.arguments();
     println!("EAL arguments: {}", arguments.join(" "));
+    let workers = config.dataplane.workers.count() as u16;
+    let boot_key = random_key()?;
+    let shards: Vec<_> = (0..workers).map(|w| shard_config(&config, WorkerId(w), boot_key)).collect();
+    memory::check(&shards).map_err(DataplaneError::from)?;
     let dataplane = Dataplane::start(setup, &arguments)?;
     print_found(&dataplane, &plan.worker_cpus);
     let reports: Vec<PortReport> = dataplane.reports().cloned().collect();
 
     let facts = reports.iter().map(|r| PortFacts { mac: r.mac, rss: r.rss.clone() }).collect();
     let hash_key = config.dataplane.hash_key.map_or_else(random_key, |key| Ok(HashKey::from_bytes(key)))?;
-    let workers = config.dataplane.workers.count() as u16;
     let mut compiler = Compiler::new(workers, facts, hash_key);
     let first = compiler
         .compile(&config, &Overrides::default(), None)
         .map_err(|source| RunError::Compile { file: options.config.display().to_string(), source })?;
     let published = Arc::new(Published::new(Arc::new(first)));
-    let boot_key = random_key()?;
-    let shards: Vec<_> = (0..workers).map(|w| shard_config(&config, WorkerId(w), boot_key)).collect();
     let mut running = dataplane.run(&published, &shards)?;
     println!("running: {} service(s), {} worker(s)", config.services.len(), workers);
 

@@ -271,6 +271,22 @@ fn configurations_that_are_wrong() {
 }
 
 #[test]
+fn more_connections_than_there_is_memory_for() {
+    let place = Place::new();
+    let config = place.config("huge.toml", "connections = ", "connections = 1_000_000_000 # ");
+    let (input, output) = (place.name("in.pcap"), place.name("out.pcap"));
+    let args = ["replay", "--config", &config, "--in", &input, "--out", &output];
+    // So that it fails on the largest machine.
+    let said = Command::new("sh")
+        .args(["-c", "ulimit -v 4000000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_tidegate")])
+        .args(args)
+        .output()
+        .unwrap();
+    Said::of(args.join(" "), said).is(1, &["no memory", "MiB", "lower dataplane.connections"]);
+    assert!(!place.path("out.pcap").exists());
+}
+
+#[test]
 fn arguments_that_are_wrong() {
     let place = Place::new();
     let config = place.name("config.toml");

@@ -123,7 +123,7 @@ impl Run {
             let sizes = shard_config(config(family, 0), WorkerId(index as u16), boot_key);
             // Small, so that it gets full.
             let sizes = ShardConfig { connections_max: 2 + size, backends_max: 64, neighbors_max: 5, ..sizes };
-            let mut shard = Shard::new(&sizes);
+            let mut shard = Shard::new(&sizes).unwrap();
             shard.adopt(&first, None);
             Worker { shard, pending: Pending::default(), verdicts: 0 }
         };

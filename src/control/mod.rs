@@ -7,6 +7,7 @@ pub mod config;
 mod fixture;
 pub mod health;
 pub mod manager;
+pub mod memory;
 pub mod registry;
 pub mod replay;
 pub mod serve;

@@ -18,6 +18,7 @@ use crate::lb::latency::Latency;
 use crate::lb::neighbor::Learned;
 use crate::lb::publish::Published;
 use crate::lb::shard::{Shard, ShardConfig};
+use crate::lb::table::OutOfMemory;
 
 /// What the data plane is built from.
 #[derive(Clone, Debug)]
@@ -41,6 +42,9 @@ pub enum DataplaneError {
     /// No memory for packet buffers.
     #[error("packet buffers: {0}; lower dataplane.mbufs or give EAL more memory (`-m` in MiB)")]
     Buffers(#[from] MempoolError),
+    /// No memory for connections.
+    #[error(transparent)]
+    Connections(#[from] OutOfMemory),
     /// A port did not come up.
     #[error("port {port}: {source}; DPDK's lines above say why: correct `device = \"{device}\"` in the configuration")]
     Port {
@@ -194,9 +198,11 @@ impl Dataplane {
             pool,
             _eal: eal.clone(),
         };
-        let places = setup.worker_cpus.iter().zip(shards).zip(lcores).zip(inboxes.into_iter().zip(shares));
-        for (((&cpu, config), lcore), (inbox, share)) in places {
-            let worker = common.worker(config, inbox, share);
+        // All before the first one runs, because memory may be short.
+        let workers = shards.iter().zip(inboxes.into_iter().zip(shares));
+        let workers = workers.map(|(config, (inbox, share))| common.worker(config, inbox, share));
+        let workers = workers.collect::<Result<Vec<_>, _>>()?;
+        for ((&cpu, lcore), worker) in setup.worker_cpus.iter().zip(lcores).zip(workers) {
             running.workers.push(handle(&worker, cpu));
             match eal.launch(lcore, move || worker.run()) {
                 Ok(thread) => running.threads.push(thread),
@@ -226,14 +232,14 @@ struct Common {
 }
 
 impl Common {
-    fn worker(&self, config: &ShardConfig, inbox: RingConsumer, share: Share) -> Worker {
+    fn worker(&self, config: &ShardConfig, inbox: RingConsumer, share: Share) -> Result<Worker, OutOfMemory> {
         let own = config.worker.index();
         let peer = |(i, ring): (usize, &MpProducer)| {
             (i != own).then(|| Peer { ring: ring.clone(), waiting: MbufBurst::new() })
         };
         let others = self.heard.iter().enumerate().filter(|&(i, _)| i != own);
-        Worker {
-            shard: Shard::new(config),
+        Ok(Worker {
+            shard: Shard::new(config)?,
             published: self.published.clone(),
             order: self.order.clone(),
             idle: self.idle,
@@ -248,7 +254,7 @@ impl Common {
             pool: self.pool.clone(),
             announce: self.announce.clone(),
             clock: self.clock,
-        }
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use super::neighbor::{Learned, NeighborEvent, NeighborSlot, Neighbors};
 use super::path::Meta;
 use super::path::solicit;
 use super::snapshot::Snapshot;
-use super::table::{Address, Entry, Slot, Table};
+use super::table::{Address, Entry, OutOfMemory, Slot, Table};
 
 /// Sizes and keys of a shard.
 #[derive(Clone, Debug)]
@@ -33,6 +33,19 @@ pub struct ShardConfig {
     pub neighbors_max: usize,
     /// Random at every start, the same for all workers: keys of the table and of steering derive from it.
     pub boot_key: HashKey,
+}
+
+impl ShardConfig {
+    /// Memory of its connection tables, in bytes.
+    pub fn table_bytes(&self) -> u64 {
+        Table::<Ipv4Addr>::bytes_for(self.entries(self.v4)) + Table::<Ipv6Addr>::bytes_for(self.entries(self.v6))
+    }
+
+    /// Entries of a family that has services, or that has none.
+    fn entries(&self, wanted: bool) -> usize {
+        let entries = self.connections_max * if self.nat { 2 } else { 1 };
+        if wanted { entries } else { entries.min(SMALL_TABLE) }
+    }
 }
 
 /// Entries of a family that has no service yet; a reload may add one.
@@ -123,18 +136,19 @@ pub struct ConnectionRow {
 
 impl Shard {
     /// An empty shard; allocates and touches all that it will ever use.
-    pub fn new(config: &ShardConfig) -> Self {
-        let entries = config.connections_max * if config.nat { 2 } else { 1 };
-        let size = |wanted: bool| if wanted { entries } else { entries.min(SMALL_TABLE) };
-        Self {
+    ///
+    /// # Errors
+    /// The system does not give the memory.
+    pub fn new(config: &ShardConfig) -> Result<Self, OutOfMemory> {
+        Ok(Self {
             worker: config.worker,
             counters: Arc::new(Counters::new(config.backends_max)),
             neighbors: Neighbors::new(config.neighbors_max),
             outbox: Vec::with_capacity(OUTBOX_MAX),
             learned: Vec::with_capacity(OUTBOX_MAX),
             settled: Vec::with_capacity(config.neighbors_max),
-            v4: Table::new(size(config.v4)),
-            v6: Table::new(size(config.v6)),
+            v4: Table::new(config.entries(config.v4))?,
+            v6: Table::new(config.entries(config.v6))?,
             connections_max: config.connections_max as u64,
             table_key: config.boot_key.derive(b"table"),
             steer_key: config.boot_key.derive(b"steer"),
@@ -144,7 +158,7 @@ impl Shard {
             defence: Limiter::new(DEFENCE_RATE.0, DEFENCE_RATE.1),
             metas: vec![Meta::default(); super::path::BURST].into_boxed_slice(),
             last_tick: Now::default(),
-        }
+        })
     }
 
     /// Memory of the connection tables in bytes.

@@ -47,7 +47,8 @@ pub fn arp_nd_echo() -> Case {
     case.frame(0, arp_frame(1, "0.0.0.0", "192.0.2.20"), Expect::Arp);
     case.frame(0, arp_frame(2, "10.0.0.50", "10.0.0.2"), Expect::Drop("neighbor_update"));
     case.frame(0, arp_frame(1, "192.0.2.10", "10.0.0.1"), Expect::Drop("address_conflict"));
-    case.asks.push((0, VIP));
+    case.frame(0, arp_frame(1, "10.0.0.2", "10.0.0.1"), Expect::Drop("address_conflict"));
+    case.asks.push((0, "10.0.0.2"));
     let mut broken = arp_frame(1, "10.0.0.50", "10.0.0.2");
     broken[14 + 4] = 8;
     case.frame(0, broken, Expect::Drop("neighbor_invalid"));

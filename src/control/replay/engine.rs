@@ -6,21 +6,19 @@ use crossbeam::queue::ArrayQueue;
 
 use super::ReplayError;
 use super::captures::Outputs;
-use crate::control::compile::shard_config;
-use crate::control::config::Config;
 use crate::control::stats::Stats;
 use crate::lb::clock::Now;
 use crate::lb::handle::WorkerHandle;
-use crate::lb::hash::HashKey;
-use crate::lb::ids::{PortId, WorkerId};
+use crate::lb::ids::PortId;
 use crate::lb::latency::Latency;
 use crate::lb::neighbor::Learned;
 use crate::lb::packet::{HeapPacket, Packet};
 use crate::lb::path::{self, BURST, Origin};
 use crate::lb::pending::Pending;
 use crate::lb::publish::Published;
-use crate::lb::shard::Shard;
+use crate::lb::shard::{Shard, ShardConfig};
 use crate::lb::snapshot::Snapshot;
+use crate::lb::table::OutOfMemory;
 use crate::lb::verdict::{DropReason, Verdict};
 
 /// All workers of a replay.
@@ -75,15 +73,14 @@ const STEP_NS: u64 = 100_000_000;
 const SETTLE_NS: u64 = 5_000_000_000;
 
 impl Engine {
-    pub(super) fn new(config: &Config, published: &Published, boot_key: HashKey) -> Self {
+    pub(super) fn new(shards: &[ShardConfig], published: &Published) -> Result<Self, OutOfMemory> {
         let snapshot = published.current();
-        let count = config.dataplane.workers.count();
-        let workers = (0..count).map(|i| Worker::new(config, i as u16, boot_key)).collect();
+        let workers = shards.iter().map(Worker::new).collect::<Result<Vec<_>, _>>()?;
         let mut engine = Self { workers, snapshot, now_ns: 0, last_packet_ns: 0 };
         for worker in &mut engine.workers {
             worker.shard.adopt(&engine.snapshot, None);
         }
-        engine
+        Ok(engine)
     }
 
     /// Goes over to the newest snapshot, as every worker does at a burst boundary.
@@ -233,10 +230,10 @@ impl Engine {
 const EPOCH_NS: u64 = 1_000_000_000;
 
 impl Worker {
-    fn new(config: &Config, index: u16, boot_key: HashKey) -> Self {
-        let shard = Shard::new(&shard_config(config, WorkerId(index), boot_key));
+    fn new(config: &ShardConfig) -> Result<Self, OutOfMemory> {
+        let shard = Shard::new(config)?;
         let handle = WorkerHandle {
-            id: WorkerId(index),
+            id: config.worker,
             cpu: None,
             counters: shard.counters.clone(),
             latency: Arc::new(Latency::default()),
@@ -244,7 +241,7 @@ impl Worker {
             table_bytes: shard.table_bytes() as u64,
             requests: Arc::new(ArrayQueue::new(1)),
         };
-        Self { shard, pending: Pending::default(), handle }
+        Ok(Self { shard, pending: Pending::default(), handle })
     }
 
     /// Sends what waited for next hops that answered, and drops what waited for those that did not.

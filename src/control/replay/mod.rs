@@ -9,11 +9,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::compile::{CompileError, Compiler, Overrides, PortFacts};
+use super::compile::{CompileError, Compiler, Overrides, PortFacts, shard_config};
 use super::config::{Config, Errors};
+use super::memory;
 use super::stats::Stats;
 use crate::lb::hash::HashKey;
+use crate::lb::ids::WorkerId;
 use crate::lb::publish::Published;
+use crate::lb::table::OutOfMemory;
 use crate::wire::pcap::PcapError;
 use captures::{Inputs, Outputs};
 use engine::Engine;
@@ -63,6 +66,9 @@ pub enum ReplayError {
         /// Which port.
         port: String,
     },
+    /// The connection tables are too large for the machine.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
     /// `--in` or `--out` does not fit the configuration.
     #[error("{0}")]
     Usage(String),
@@ -160,10 +166,12 @@ pub fn replay(options: &ReplayOptions) -> Result<ReplaySummary, ReplayError> {
     if let Some(path) = &options.stats {
         Stats::check_path(path).map_err(|source| unwritten(path, source))?;
     }
+    let shards: Vec<_> = (0..workers).map(|w| shard_config(&config, WorkerId(w), KEY)).collect();
+    memory::check(&shards)?;
+    let published = Published::new(Arc::new(first));
+    let mut engine = Engine::new(&shards, &published)?;
     let mut outputs = Outputs::open(&config, &options.outputs, inputs.resolution())?;
 
-    let published = Published::new(Arc::new(first));
-    let mut engine = Engine::new(&config, &published, KEY);
     let start_ns = inputs.start_ns();
     let mut events = events.into_iter().peekable();
     let mut apply = |event: Event, engine: &mut Engine| -> Result<(), ReplayError> {

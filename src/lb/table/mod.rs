@@ -44,6 +44,14 @@ impl Slot {
     }
 }
 
+/// The memory of the connection tables is not to be had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("no memory for {} MiB of connection tables; lower dataplane.connections", .bytes >> 20)]
+pub struct OutOfMemory {
+    /// How many bytes there had to be.
+    pub bytes: u64,
+}
+
 /// An insertion found both buckets full of connections that may not be pushed out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Full;
@@ -82,14 +90,26 @@ const HOME_FIRST: u32 = 10;
 impl<A: Address> Table<A> {
     /// A table in which `entries_max` entries find a place. Touches all of its memory, so that no page fault is left
     /// for the packet path.
-    pub fn new(entries_max: usize) -> Self {
-        // Two more, because small tables are less even.
-        let buckets = (entries_max * 100).div_ceil(LOAD_PERCENT * PLACES) + 2;
-        Self {
-            buckets: vec![Bucket::default(); buckets].into_boxed_slice(),
-            entries: vec![Entry::empty(); buckets * PLACES].into_boxed_slice(),
+    ///
+    /// # Errors
+    /// The system does not give that much memory.
+    pub fn new(entries_max: usize) -> Result<Self, OutOfMemory> {
+        let buckets = Self::buckets_for(entries_max);
+        Ok(Self {
+            buckets: filled(buckets, Bucket::default())?,
+            entries: filled(buckets * PLACES, Entry::empty())?,
             sweep_at: 0,
-        }
+        })
+    }
+
+    /// Memory of a table for so many entries, in bytes.
+    pub fn bytes_for(entries_max: usize) -> u64 {
+        (Self::buckets_for(entries_max) * (size_of::<Bucket>() + PLACES * size_of::<Entry<A>>())) as u64
+    }
+
+    fn buckets_for(entries_max: usize) -> usize {
+        // Two more, because small tables are less even.
+        (entries_max * 100).div_ceil(LOAD_PERCENT * PLACES) + 2
     }
 
     /// Memory of the table in bytes.
@@ -329,6 +349,13 @@ impl<A: Address> Table<A> {
         let sum = mixed + n - bucket as u64;
         (if sum >= n { sum - n } else { sum }) as usize
     }
+}
+
+fn filled<T: Clone>(len: usize, value: T) -> Result<Box<[T]>, OutOfMemory> {
+    let mut all = Vec::new();
+    all.try_reserve_exact(len).map_err(|_| OutOfMemory { bytes: (len * size_of::<T>()) as u64 })?;
+    all.resize(len, value);
+    Ok(all.into_boxed_slice())
 }
 
 #[inline]

@@ -107,7 +107,8 @@ impl Net {
                 backends_max: BACKENDS_MAX,
                 neighbors_max: 64,
                 boot_key: HashKey::from_bytes([9; 16]),
-            });
+            })
+            .unwrap();
             shard.adopt(&snapshot, None);
             shard
         };

@@ -139,11 +139,11 @@ fn timeouts_are_kept_to_the_second_in_every_state() {
     let mut net = make();
     udp(&mut net, GRE_UDP);
     udp(&mut net, GRE_UDP);
-    assert_eq!(phase(&net), Some((Phase::Udp, 41)));
+    assert_eq!(phase(&net), Some((Phase::Udp, 40)));
     let mut net = make();
     udp(&mut net, NAT_UDP);
     udp(&mut net, NAT_UDP);
-    assert_eq!(phase(&net), Some((Phase::UdpOneway, 6)));
+    assert_eq!(phase(&net), Some((Phase::UdpOneway, 5)));
 }
 
 #[test]
