@@ -40,7 +40,7 @@ impl Outer {
         bytes[9] = PROTOCOL_GRE;
         bytes[12..16].copy_from_slice(&source.octets());
         bytes[16..20].copy_from_slice(&backend.octets());
-        let sum = bytes[..IP4_LEN].chunks_exact(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum();
+        let sum = bytes[..IP4_LEN].as_chunks::<2>().0.iter().map(|&w| u32::from(u16::from_be_bytes(w))).sum();
         Self { bytes, len: (IP4_LEN + GRE_LEN) as u8, sum }
     }
 
