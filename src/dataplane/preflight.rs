@@ -75,6 +75,10 @@ fn check_device(device: &str) -> Vec<Finding> {
         pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).collect()
     };
     let mut findings = Vec::new();
+    if !VIRTUAL.iter().any(|known| driver.starts_with(known)) {
+        let mend = format!("name a PCI address, or a vdev such as {}", VIRTUAL.join("0, "));
+        findings.push(Finding::warning(format!("device \"{device}\" is of no driver that is known here"), mend));
+    }
     if driver.starts_with("net_pcap") {
         if !PCAP_ENDS.iter().any(|end| arguments.split(',').any(|a| a.split('=').next() == Some(end))) {
             let what = format!("device \"{device}\" names no capture");
@@ -141,6 +145,10 @@ fn check_interface(iface: &str, device: &str) -> Vec<Finding> {
     Vec::new()
 }
 
+/// Drivers of devices without hardware, as DPDK names them.
+const VIRTUAL: [&str; 8] =
+    ["net_af_packet", "net_af_xdp", "net_tap", "net_pcap", "net_memif", "net_virtio_user", "net_ring", "net_null"];
+
 /// Kernel drivers through which DPDK reaches a NIC: those made for it, and those that share it with the kernel.
 const USABLE: [&str; 6] = ["vfio-pci", "igb_uio", "uio_pci_generic", "mlx4_core", "mlx5_core", "mana"];
 
@@ -186,6 +194,7 @@ mod tests {
         assert!(one("net_pcap0,rx_pcap=/no/such.pcap").contains("/no/such.pcap"));
         assert!(one("net_af_packet0,iface=nosuch0").contains("interface nosuch0"));
         assert!(one("0000:ff:1f.7").contains("no PCI device 0000:ff:1f.7"));
+        assert!(one("net_foo0").contains("no driver that is known"));
         assert_eq!(one("net_null0"), "");
     }
 
