@@ -1,7 +1,7 @@
 //! Small numbers with a meaning, so that one cannot be passed for another.
 
 /// Index of a `[[port]]` in the configuration, the same on every worker.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, PartialOrd, Ord)]
 pub struct PortId(pub u8);
 
 impl PortId {

@@ -48,30 +48,10 @@ pub enum Origin {
 #[derive(Clone, Copy, Default)]
 pub struct Meta {
     parsed: Option<Parsed>,
-    port: PortId0,
+    port: PortId,
     work: Work,
     hash: u64,
-    hint: Hint,
-}
-
-/// [`PortId`] with a default, for the preallocated array.
-#[derive(Clone, Copy)]
-struct PortId0(PortId);
-
-impl Default for PortId0 {
-    fn default() -> Self {
-        Self(PortId(0))
-    }
-}
-
-/// [`Slot`] with a default, likewise.
-#[derive(Clone, Copy)]
-struct Hint(Slot);
-
-impl Default for Hint {
-    fn default() -> Self {
-        Self(Slot::NONE)
-    }
+    hint: Slot,
 }
 
 /// What is left to do with a packet after the first stage.
@@ -116,18 +96,18 @@ pub fn process<P: Packet>(
     }
     for meta in metas.iter_mut().take(count) {
         match meta.work {
-            Work::Flow4 => meta.hint = Hint(shard.v4.candidate(meta.hash)),
-            Work::Flow6 => meta.hint = Hint(shard.v6.candidate(meta.hash)),
+            Work::Flow4 => meta.hint = shard.v4.candidate(meta.hash),
+            Work::Flow6 => meta.hint = shard.v6.candidate(meta.hash),
             _ => {}
         }
     }
     for ((packet, meta), verdict) in packets.iter_mut().zip(&*metas).zip(&mut *verdicts) {
         let Some(parsed) = meta.parsed else { continue };
-        let mut at = At { shard, snapshot, now, port: meta.port.0 };
+        let mut at = At { shard, snapshot, now, port: meta.port };
         match meta.work {
             Work::Done => {}
-            Work::Flow4 => *verdict = flow::flow::<Ipv4Addr, P>(&mut at, packet, &parsed, meta.hash, meta.hint.0),
-            Work::Flow6 => *verdict = flow::flow::<Ipv6Addr, P>(&mut at, packet, &parsed, meta.hash, meta.hint.0),
+            Work::Flow4 => *verdict = flow::flow::<Ipv4Addr, P>(&mut at, packet, &parsed, meta.hash, meta.hint),
+            Work::Flow6 => *verdict = flow::flow::<Ipv6Addr, P>(&mut at, packet, &parsed, meta.hash, meta.hint),
             Work::Rare => *verdict = rare(&mut at, packet, &parsed),
         }
     }
@@ -163,7 +143,7 @@ fn first_look<P: Packet>(
 ) -> Verdict {
     meta.work = Work::Done;
     meta.parsed = None;
-    meta.port = PortId0(port);
+    meta.port = port;
     let frame = packet.bytes();
     let parsed = match parse(frame, packet.frame_len()) {
         Ok(parsed) => parsed,

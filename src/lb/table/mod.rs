@@ -17,6 +17,12 @@ use crate::wire::parse::FiveTuple;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Slot(u32);
 
+impl Default for Slot {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 impl Slot {
     /// No entry.
     pub const NONE: Slot = Slot(u32::MAX);
