@@ -132,6 +132,22 @@ impl Mbuf {
         true
     }
 
+    /// Takes `cut` bytes away in front and puts `add` bytes of any content there; the first segment as it is then, or
+    /// `None`, and nothing changed, when that is shorter or the headroom less.
+    #[inline]
+    pub fn exchange(&mut self, cut: usize, add: usize) -> Option<&mut [u8]> {
+        let mut head = self.head();
+        let start = (usize::from(head.data_off()) + cut).checked_sub(add)?;
+        let len = usize::from(head.data_len()).checked_sub(cut)? + add;
+        let (start, data_len) = (u16::try_from(start).ok()?, u16::try_from(len).ok()?);
+        let pkt_len = head.pkt_len();
+        head.set_data_off(start);
+        head.set_data_len(data_len);
+        // The first segment is part of the frame, so this does not go below zero.
+        head.set_pkt_len(pkt_len.wrapping_add(add as u32).wrapping_sub(cut as u32));
+        Some(self.data_mut())
+    }
+
     /// Cuts the frame to `len` bytes and frees segments that are no longer needed; a shorter frame stays as it is.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
@@ -242,6 +258,18 @@ impl Mbuf {
         // SAFETY: a prefetch touches no memory that the program can observe, and faults on no address.
         unsafe {
             core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(self.head().data().cast());
+        }
+    }
+
+    /// Asks the CPU to load the cache line in front of the data, for headers to be written there; a hint without any
+    /// effect but time.
+    #[inline]
+    pub fn prefetch_before(&self) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as for prefetch(); the address is computed without a claim that it is inside of anything.
+        unsafe {
+            let before = self.head().data().wrapping_sub(1);
+            core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(before.cast());
         }
     }
 

@@ -32,6 +32,16 @@ impl Packet for Mbuf {
     }
 
     #[inline]
+    fn prefetch_front(&self) {
+        self.prefetch_before();
+    }
+
+    #[inline]
+    fn exchange_front(&mut self, cut: usize, add: usize) -> Option<&mut [u8]> {
+        self.exchange(cut, add)
+    }
+
+    #[inline]
     fn truncate(&mut self, len: usize) {
         Mbuf::truncate(self, len);
     }

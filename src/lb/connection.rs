@@ -83,6 +83,12 @@ impl State {
         if self.0 & REPLY == 0 { Direction::Request } else { Direction::Reply }
     }
 
+    /// The byte itself: a request's is its phase as a number, a reply's is beyond every phase.
+    #[inline(always)]
+    pub fn byte(self) -> u8 {
+        self.0
+    }
+
     /// The same direction, in another phase.
     #[inline]
     pub fn with_phase(self, phase: Phase) -> Self {

@@ -147,6 +147,12 @@ impl Counters {
         self.backends.get(id.slot())
     }
 
+    /// Of all backends, by slot.
+    #[inline]
+    pub fn backends(&self) -> &[BackendCounters] {
+        &self.backends
+    }
+
     /// Zeroes a backend's counters when its slot gets another backend.
     pub fn reset_backend(&self, id: BackendId) {
         if let Some(counters) = self.backend(id) {

@@ -1,11 +1,13 @@
 //! The load balancer as pure functions over a shard and a snapshot: no I/O, no clock, no DPDK.
 
+mod arch;
 pub mod clock;
 pub mod connection;
 pub mod counters;
 pub mod handle;
 pub mod hash;
 pub mod ids;
+pub mod lane;
 pub mod latency;
 pub mod limiter;
 pub mod maglev;
@@ -13,7 +15,6 @@ pub mod neighbor;
 pub mod packet;
 pub mod path;
 pub mod pending;
-pub mod prefetch;
 pub mod publish;
 pub mod shard;
 pub mod snapshot;

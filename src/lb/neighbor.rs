@@ -12,7 +12,7 @@ use super::ids::PortId;
 use crate::wire::ethernet::MacAddr;
 
 /// A next hop's place, with the generation that tells it from a later one in the same place.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct NeighborSlot {
     index: u16,
     generation: u16,
@@ -78,6 +78,8 @@ pub struct Neighbors {
     index: HashMap<(PortId, IpAddr), u16>,
     free: Vec<u16>,
     tick_at: usize,
+    /// Changes whenever an answer that was given out may have become wrong; never 0.
+    version: u32,
 }
 
 const S: u64 = 1_000_000_000;
@@ -106,6 +108,26 @@ impl Neighbors {
             index: HashMap::with_capacity(max),
             free: (0..max as u16).rev().collect(),
             tick_at: 0,
+            version: 1,
+        }
+    }
+
+    /// Changes whenever a MAC address that was given out may have become wrong; never 0.
+    #[inline]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Makes everything that was prepared under the version so far outdated.
+    pub fn outdate(&mut self) {
+        self.version = self.version.wrapping_add(1).max(1);
+    }
+
+    /// Notes that a next hop whose MAC address is known under the present version is in use.
+    #[inline]
+    pub fn touch(&mut self, slot: NeighborSlot) {
+        if let Some(n) = self.all.get_mut(usize::from(slot.index)) {
+            n.used = true;
         }
     }
 
@@ -164,14 +186,19 @@ impl Neighbors {
         if n.state == State::Static {
             return None;
         }
-        n.mac = learned.mac;
         let waited = matches!(n.state, State::Incomplete { .. });
+        let moved = n.mac != learned.mac && !waited;
+        n.mac = learned.mac;
         n.state = State::Reachable { confirmed: now };
+        if moved {
+            self.outdate();
+        }
         waited.then_some(slot)
     }
 
     /// Makes the static entries just these; those that were static before and are not named are forgotten.
     pub fn set_static(&mut self, entries: impl Iterator<Item = (PortId, IpAddr, MacAddr)>) {
+        self.outdate();
         for index in 0..self.all.len() {
             if self.all.get(index).is_some_and(|n| n.state == State::Static) {
                 self.forget(index);
@@ -266,9 +293,13 @@ impl Neighbors {
     fn forget(&mut self, index: usize) {
         if let Some(n) = self.all.get_mut(index) {
             self.index.remove(&(n.port, n.addr));
+            let was_known = !matches!(n.state, State::Incomplete { .. });
             n.state = State::Free;
             n.generation = n.generation.wrapping_add(1);
             self.free.push(index as u16);
+            if was_known {
+                self.outdate();
+            }
         }
     }
 }

@@ -11,11 +11,29 @@ pub trait Packet {
     /// Length of the whole frame in bytes, all pieces together.
     fn frame_len(&self) -> usize;
 
+    /// Fetches what a header that is put before the packet will be written to; has no effect but time.
+    #[inline]
+    fn prefetch_front(&self) {}
+
     /// Adds `n` bytes of any content at the front; false, and nothing changed, if there is no room.
     fn grow_front(&mut self, n: usize) -> bool;
 
     /// Takes `n` bytes away at the front; `n` is at most the first piece's length.
     fn shrink_front(&mut self, n: usize);
+
+    /// Takes `cut` bytes away at the front and puts `add` bytes of any content there; the first piece as it is then, or
+    /// `None`, and nothing changed, if there is no room. `cut` is at most the first piece's length.
+    #[inline]
+    fn exchange_front(&mut self, cut: usize, add: usize) -> Option<&mut [u8]> {
+        if add > cut {
+            if !self.grow_front(add - cut) {
+                return None;
+            }
+        } else {
+            self.shrink_front(cut - add);
+        }
+        Some(self.bytes_mut())
+    }
 
     /// Cuts the frame to `len` bytes; nothing if it is shorter.
     fn truncate(&mut self, len: usize);

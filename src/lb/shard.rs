@@ -7,12 +7,13 @@ use super::clock::Now;
 use super::counters::Counters;
 use super::hash::HashKey;
 use super::ids::{BackendId, PortId, WorkerId};
+use super::lane::Lane;
 use super::limiter::Limiter;
 use super::neighbor::{Learned, NeighborEvent, NeighborSlot, Neighbors};
 use super::path::Meta;
 use super::path::solicit;
 use super::snapshot::Snapshot;
-use super::table::{Address, Entry, OutOfMemory, Slot, Table};
+use super::table::{Address, Entry, OutOfMemory, Slot, Table, TableHasher};
 
 /// Sizes and keys of a shard.
 #[derive(Clone, Debug)]
@@ -107,9 +108,11 @@ pub struct Shard {
     pub(super) v4: Table<Ipv4Addr>,
     pub(super) v6: Table<Ipv6Addr>,
     pub(super) connections_max: u64,
-    pub(super) table_key: HashKey,
+    pub(super) hasher: TableHasher,
     pub(super) steer_key: HashKey,
     pub(super) backend_hops: Box<[Option<NeighborSlot>]>,
+    /// By backend slot.
+    pub(super) lanes: Box<[Lane]>,
     pub(super) echo: Limiter,
     pub(super) errors: Limiter,
     pub(super) defence: Limiter,
@@ -150,9 +153,10 @@ impl Shard {
             v4: Table::new(config.entries(config.v4))?,
             v6: Table::new(config.entries(config.v6))?,
             connections_max: config.connections_max as u64,
-            table_key: config.boot_key.derive(b"table"),
+            hasher: TableHasher::new(config.boot_key.derive(b"table")),
             steer_key: config.boot_key.derive(b"steer"),
             backend_hops: vec![None; config.backends_max].into_boxed_slice(),
+            lanes: vec![Lane::default(); config.backends_max].into_boxed_slice(),
             echo: Limiter::new(ECHO_RATE.0, ECHO_RATE.1),
             errors: Limiter::new(ERROR_RATE.0, ERROR_RATE.1),
             defence: Limiter::new(DEFENCE_RATE.0, DEFENCE_RATE.1),

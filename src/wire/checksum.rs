@@ -50,6 +50,12 @@ pub fn finish(sum: u32) -> u16 {
     !fold(u64::from(sum))
 }
 
+/// [`finish`] for a sum of wider words: 32-bit words add up as their halves do.
+#[inline(always)]
+pub fn finish64(sum: u64) -> u16 {
+    !fold(sum)
+}
+
 /// [`finish`] for UDP, where a computed 0 is sent as 0xFFFF because 0 means no checksum (RFC 768).
 #[inline]
 pub fn finish_udp(sum: u32) -> u16 {
@@ -76,7 +82,23 @@ pub fn is_valid(sum: u32) -> bool {
 pub fn is_header_valid(header: &[u8; 20]) -> bool {
     // All ones is the same in either byte order, so the sum needs no swap.
     let (words, _) = header.as_chunks::<4>();
-    fold(words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum()) == 0xFFFF
+    let sum = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    sum != 0 && is_header_sum(sum)
+}
+
+/// Whether a sum of wider words, in either byte order, that includes the checksum field is right. It must not be 0, which no
+/// sum over a version field is.
+#[inline(always)]
+pub fn is_header_sum(sum: u64) -> bool {
+    is_multiple_of_ffff(sum)
+}
+
+/// Whether `n` folds to all ones, or is 0: a multiplication by the inverse of the odd 0xFFFF modulo 2^64 takes its
+/// multiples, and only them, to the numbers up to (2^64 - 1) / 0xFFFF.
+#[inline(always)]
+fn is_multiple_of_ffff(n: u64) -> bool {
+    const QUOTIENT_MAX: u64 = u64::MAX / 0xFFFF;
+    n.wrapping_mul(QUOTIENT_MAX.wrapping_neg()) <= QUOTIENT_MAX
 }
 
 /// The partial sum of the IPv4 pseudo-header; `len` is that of the upper-layer packet in bytes (RFC 9293 section 3.1).

@@ -196,6 +196,13 @@ pub fn parse(frame: &[u8], frame_len: usize) -> Result<Parsed, ParseError> {
     }
 }
 
+impl Default for Parsed {
+    /// Of no frame.
+    fn default() -> Self {
+        PLAIN
+    }
+}
+
 impl Parsed {
     /// The VLAN, or `None` for an untagged frame.
     #[inline]

@@ -3,11 +3,14 @@
 use super::At;
 use super::solicit;
 use crate::lb::ids::PortId;
+use crate::lb::lane::Lane;
 use crate::lb::neighbor::NeighborSlot;
 use crate::lb::packet::Packet;
 use crate::lb::snapshot::{Backend, Hop};
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::ethernet::{self, EtherType, MacAddr};
+use crate::wire::parse::Parsed;
+use crate::wire::protocol;
 
 /// What goes out, besides the packet itself.
 pub(super) struct Leaving<'a> {
@@ -21,12 +24,19 @@ pub(super) struct Leaving<'a> {
 
 /// Sends to a backend; its next hop is remembered in the shard.
 #[inline]
-pub(super) fn to_backend<P: Packet>(at: &mut At, packet: &mut P, backend: &Backend, leaving: &Leaving) -> Verdict {
+pub(super) fn to_backend<P: Packet>(
+    at: &mut At,
+    packet: &mut P,
+    parsed: &Parsed,
+    backend: &Backend,
+    leaving: &Leaving,
+) -> Verdict {
     let Some(hop) = backend.hop else { return Verdict::Drop(DropReason::NoRoute) };
     let known = at.shard.backend_hops.get(backend.id.slot()).copied().flatten();
     if let Some(slot) = known
         && let Some(mac) = at.shard.neighbors.mac(slot)
     {
+        prepare_lane(at, parsed, backend, hop.port, (slot, mac));
         return write(at, packet, hop.port, leaving, mac).unwrap_or(Verdict::Tx(hop.port));
     }
     let (verdict, slot) = to_hop(at, packet, hop, leaving);
@@ -34,6 +44,23 @@ pub(super) fn to_backend<P: Packet>(at: &mut At, packet: &mut P, backend: &Backe
         *place = slot;
     }
     verdict
+}
+
+/// Prepares the short way for the packets that follow this one.
+#[inline]
+fn prepare_lane(at: &mut At, parsed: &Parsed, backend: &Backend, id: PortId, hop: (NeighborSlot, MacAddr)) {
+    let version = at.shard.neighbors.version();
+    let Some(lane) = at.shard.lanes.get_mut(backend.id.slot()) else { return };
+    // An ICMP error may be of the other family than the service.
+    let is_flow = matches!(parsed.protocol, protocol::TCP | protocol::UDP);
+    if lane.is_current(version, backend.id) || !backend.serves || !is_flow {
+        return;
+    }
+    if let Some(port) = at.snapshot.port(id)
+        && let Some(new) = Lane::new(version, backend, (id, port), hop, parsed)
+    {
+        *lane = new;
+    }
 }
 
 /// Sends to a next hop. The slot is what to remember for the next packet to it.

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::lb::hash::{self, HashKey};
+use crate::lb::lane::Lane;
+use crate::lb::neighbor::Neighbors;
 use crate::lb::shard::Shard;
 use crate::lb::snapshot::{Hop, Routes};
 use crate::lb::table::{Address, Table};
@@ -26,6 +28,8 @@ pub(super) trait Family: Address + Into<IpAddr> {
     fn table(shard: &Shard) -> &Table<Self>;
     /// The same, to change.
     fn table_mut(shard: &mut Shard) -> &mut Table<Self>;
+    /// The same and what else the short way changes.
+    fn parts(shard: &mut Shard) -> (&mut Table<Self>, &mut [Lane], &mut Neighbors);
     /// The address, if it is of this family.
     fn of(addr: IpAddr) -> Option<Self>;
     /// The next hop for a destination.
@@ -36,6 +40,9 @@ pub(super) trait Family: Address + Into<IpAddr> {
     fn put(self, at: &mut [u8]);
     /// Corrects the IP header's checksum, if the family has one.
     fn fix_header(ip: &mut [u8], delta: Delta);
+    /// Length of the IP header without options or extension headers.
+    const HEADER_LEN: usize;
+
     /// True for an address that no host sends from (RFC 1812 5.3.7, RFC 4291 2.5.2, 2.5.3 and 2.7).
     fn is_martian(self) -> bool;
 }
@@ -44,6 +51,7 @@ impl Family for Ipv4Addr {
     const LEN: usize = 4;
     const SRC: usize = 12;
     const TTL: usize = 8;
+    const HEADER_LEN: usize = 20;
 
     #[inline]
     fn key(parsed: &Parsed, frame: &[u8]) -> FiveTuple<Self> {
@@ -63,6 +71,11 @@ impl Family for Ipv4Addr {
     #[inline]
     fn table_mut(shard: &mut Shard) -> &mut Table<Self> {
         &mut shard.v4
+    }
+
+    #[inline]
+    fn parts(shard: &mut Shard) -> (&mut Table<Self>, &mut [Lane], &mut Neighbors) {
+        (&mut shard.v4, &mut shard.lanes, &mut shard.neighbors)
     }
 
     fn of(addr: IpAddr) -> Option<Self> {
@@ -105,6 +118,7 @@ impl Family for Ipv6Addr {
     const LEN: usize = 16;
     const SRC: usize = 8;
     const TTL: usize = 7;
+    const HEADER_LEN: usize = 40;
 
     #[inline]
     fn key(parsed: &Parsed, frame: &[u8]) -> FiveTuple<Self> {
@@ -124,6 +138,11 @@ impl Family for Ipv6Addr {
     #[inline]
     fn table_mut(shard: &mut Shard) -> &mut Table<Self> {
         &mut shard.v6
+    }
+
+    #[inline]
+    fn parts(shard: &mut Shard) -> (&mut Table<Self>, &mut [Lane], &mut Neighbors) {
+        (&mut shard.v6, &mut shard.lanes, &mut shard.neighbors)
     }
 
     fn of(addr: IpAddr) -> Option<Self> {

@@ -272,7 +272,7 @@ fn open_pair<A: Family>(
         dport: request.sport,
         protocol: request.protocol,
     };
-    let reverse_hash = A::tuple_hash(at.shard.table_key, &reverse);
+    let reverse_hash = at.shard.hasher.hash(&reverse);
     make_room::<A>(at, reverse_hash, &reverse, tick);
     if let Some(other) = A::table(at.shard).find(reverse_hash, &reverse, tick) {
         // The same client port to the same backend through another VIP: replies could not be told apart.
@@ -355,7 +355,7 @@ pub(super) fn forward<A: Family, P: Packet>(
                 return errors::too_big(at, packet, parsed, backend.mtu);
             }
             nat::rewrite::<A>(packet.bytes_mut(), parsed, End::Dst, (key.dst, key.dport), translated);
-            egress::to_backend(at, packet, backend, &plain(parsed))
+            egress::to_backend(at, packet, parsed, backend, &plain(parsed))
         }
     }
 }
@@ -375,7 +375,7 @@ pub(super) fn tunnel<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, ba
     let header = outer.header(parsed);
     let outer_bytes = header.get(..outer.overhead()).unwrap_or_default();
     let leaving = Leaving { l3: usize::from(parsed.l3), ethertype: outer.ethertype(), outer: outer_bytes };
-    egress::to_backend(at, packet, backend, &leaving)
+    egress::to_backend(at, packet, parsed, backend, &leaving)
 }
 
 /// Sends a packet as it is, to the backend's MAC address.
@@ -386,7 +386,7 @@ pub(super) fn direct<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, ba
     if parsed.ip_len > backend.mtu {
         return errors::too_big(at, packet, parsed, backend.mtu);
     }
-    egress::to_backend(at, packet, backend, &plain(parsed))
+    egress::to_backend(at, packet, parsed, backend, &plain(parsed))
 }
 
 /// Sends a backend's packet to the client, as from the VIP.

@@ -139,7 +139,7 @@ fn error<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, key
     let Some((src, dst, sport, dport, protocol)) = quoted_reversed(parsed, packet.bytes()) else { return unknown };
     let (Some(src), Some(dst)) = (A::of(src), A::of(dst)) else { return unknown };
     let tuple = FiveTuple { src, dst, sport, dport, protocol };
-    let hash = A::tuple_hash(at.shard.table_key, &tuple);
+    let hash = at.shard.hasher.hash(&tuple);
     let table = A::table(at.shard);
     let found = table.find(hash, &tuple, at.now.tick()).and_then(|slot| table.entry(slot)).copied();
     let backend = found.and_then(|e| at.snapshot.backend(e.backend)).filter(|b| b.serves);
@@ -206,7 +206,7 @@ fn to_backend<A: Family, P: Packet>(
     let inside = (entry.translated, entry.translated_port);
     let outer = nat::rewrite_ip(packet.bytes_mut(), parsed, End::Dst, entry.dst, inside.0);
     rewrite_message(packet.bytes_mut(), parsed, quoted, End::Src, (entry.dst, entry.dport), inside, outer);
-    egress::to_backend(at, packet, backend, &flow::plain(parsed))
+    egress::to_backend(at, packet, parsed, backend, &flow::plain(parsed))
 }
 
 /// About a packet from the client as NAT sent it on: the client gets to know, and sees only the VIP.

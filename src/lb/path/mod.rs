@@ -8,7 +8,9 @@ mod echo;
 mod egress;
 mod errors;
 mod family;
+mod fast;
 mod flow;
+mod glance;
 mod icmp;
 mod nat;
 mod neighbor;
@@ -25,12 +27,13 @@ use super::packet::Packet;
 use super::shard::Shard;
 use super::snapshot::{Local, Snapshot};
 use super::steer;
-use super::table::Slot;
+use super::table::{Probe, Slot};
 use super::verdict::{DropReason, Verdict};
 use crate::wire::ethernet::MacAddr;
 use crate::wire::parse::{Fragment, Kind, Parsed, parse};
 use crate::wire::protocol;
 use family::Family;
+use glance::Inlet;
 
 /// Most packets in one call.
 pub const BURST: usize = 32;
@@ -47,31 +50,57 @@ pub enum Origin {
 /// What the stages know of one packet.
 #[derive(Clone, Copy, Default)]
 pub struct Meta {
-    parsed: Option<Parsed>,
+    probe: Probe,
+    hint: Slot,
+    /// The slot of its backend, once it has found its lane.
+    lane: u32,
+    /// Of a plain packet: its length in bytes.
+    ip_len: u16,
+    /// Of a plain packet.
+    ttl: u8,
+    /// Of a plain packet: the offset of its IP header.
+    l3: u8,
     port: PortId,
     work: Work,
-    hash: u64,
-    hint: Slot,
 }
 
 /// What is left to do with a packet after the first stage.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 enum Work {
     /// It has its verdict.
     #[default]
     Done,
-    /// TCP or UDP over IPv4, for the connection table.
+    /// TCP or UDP over IPv4, for the connection table, in the form that nearly every packet has.
+    Plain4,
+    /// The same over IPv6.
+    Plain6,
+    /// A plain packet that takes the short way.
+    Lane,
+    /// TCP or UDP over IPv4 with options, or otherwise out of the ordinary.
     Flow4,
-    /// TCP or UDP over IPv6.
+    /// The same over IPv6.
     Flow6,
     /// Everything rare: ARP, ICMP, what is not served.
     Rare,
+}
+
+impl Work {
+    #[inline(always)]
+    fn is_v4(self) -> bool {
+        matches!(self, Work::Plain4 | Work::Flow4)
+    }
+
+    #[inline(always)]
+    fn is_v6(self) -> bool {
+        matches!(self, Work::Plain6 | Work::Flow6)
+    }
 }
 
 /// Gives each of `packets` its verdict and rewrites it accordingly.
 ///
 /// `port_of` says which port a packet came in by. At most [`BURST`] packets are looked at, and as many as `verdicts`
 /// has places; the number is returned.
+#[inline(never)]
 pub fn process<P: Packet>(
     shard: &mut Shard,
     snapshot: &Snapshot,
@@ -81,38 +110,97 @@ pub fn process<P: Packet>(
     packets: &mut [P],
     verdicts: &mut [Verdict],
 ) -> usize {
-    let mut metas = std::mem::take(&mut shard.metas);
-    let count = packets.len().min(verdicts.len()).min(metas.len());
+    let mut all = std::mem::take(&mut shard.metas);
+    let count = packets.len().min(verdicts.len()).min(all.len());
+    let metas = all.get_mut(..count).unwrap_or_default();
     let steer = origin == Origin::Port && snapshot.workers > 1;
-    for ((packet, meta), verdict) in packets.iter().zip(&mut *metas).zip(&mut *verdicts) {
-        *verdict = first_look(shard, snapshot, packet, port_of(packet), steer, meta);
+    look(shard, snapshot, steer, port_of, packets, metas, verdicts);
+    let has = |metas: &[Meta], work| metas.iter().any(|m| m.work == work);
+    find(shard, metas);
+    let (tick, mut translate) = (now.tick(), [false; 2]);
+    if has(metas, Work::Plain4) {
+        translate[0] = fast::find_lanes::<Ipv4Addr>(shard, tick, Work::Plain4, metas);
     }
-    for (packet, meta) in packets.iter().zip(&mut *metas).take(count) {
-        match (meta.work, meta.parsed) {
-            (Work::Flow4, Some(parsed)) => meta.hash = fetch_bucket::<Ipv4Addr>(shard, &parsed, packet.bytes()),
-            (Work::Flow6, Some(parsed)) => meta.hash = fetch_bucket::<Ipv6Addr>(shard, &parsed, packet.bytes()),
-            _ => {}
+    if has(metas, Work::Plain6) {
+        translate[1] = fast::find_lanes::<Ipv6Addr>(shard, tick, Work::Plain6, metas);
+    }
+    if translate[0] {
+        fast::translate::<Ipv4Addr, P>(shard, packets, metas);
+    }
+    if translate[1] {
+        fast::translate::<Ipv6Addr, P>(shard, packets, metas);
+    }
+    fast::forward(shard, packets, metas, verdicts);
+    for ((packet, meta), verdict) in packets.iter_mut().zip(&*metas).zip(verdicts) {
+        if meta.work != Work::Done {
+            *verdict = closer_look(&mut At { shard, snapshot, now, port: meta.port }, packet, meta);
         }
     }
-    for meta in metas.iter_mut().take(count) {
-        match meta.work {
-            Work::Flow4 => meta.hint = shard.v4.candidate(meta.hash),
-            Work::Flow6 => meta.hint = shard.v6.candidate(meta.hash),
-            _ => {}
-        }
-    }
-    for ((packet, meta), verdict) in packets.iter_mut().zip(&*metas).zip(&mut *verdicts) {
-        let Some(parsed) = meta.parsed else { continue };
-        let mut at = At { shard, snapshot, now, port: meta.port };
-        match meta.work {
-            Work::Done => {}
-            Work::Flow4 => *verdict = flow::flow::<Ipv4Addr, P>(&mut at, packet, &parsed, meta.hash, meta.hint),
-            Work::Flow6 => *verdict = flow::flow::<Ipv6Addr, P>(&mut at, packet, &parsed, meta.hash, meta.hint),
-            Work::Rare => *verdict = rare(&mut at, packet, &parsed),
-        }
-    }
-    shard.metas = metas;
+    shard.metas = all;
     count
+}
+
+/// The first stage: what each packet is.
+#[inline(never)]
+fn look<P: Packet>(
+    shard: &Shard,
+    snapshot: &Snapshot,
+    steer: bool,
+    port_of: impl Fn(&P) -> PortId,
+    packets: &[P],
+    metas: &mut [Meta],
+    verdicts: &mut [Verdict],
+) {
+    let mut inlet = Inlet::NONE;
+    let mut inlet_of = None;
+    for ((packet, meta), verdict) in packets.iter().zip(metas).zip(verdicts) {
+        let port = port_of(packet);
+        if inlet_of != Some(port) {
+            inlet_of = Some(port);
+            inlet = snapshot.port(port).map_or(Inlet::NONE, Inlet::of);
+        }
+        packet.prefetch_front();
+        meta.port = port;
+        meta.work = inlet.glance(packet.bytes(), packet.frame_len(), meta);
+        if meta.work == Work::Done || steer {
+            *verdict = first_look(shard, snapshot, packet, steer, meta);
+        }
+    }
+}
+
+/// The next stages: in which bucket each connection is, and in which place of it.
+#[inline(never)]
+fn find(shard: &Shard, metas: &mut [Meta]) {
+    let probes = metas.iter_mut().filter(|m| m.work.is_v4() || m.work.is_v6()).map(|m| &mut m.probe);
+    shard.hasher.hash_all(probes);
+    for meta in &*metas {
+        if meta.work.is_v4() {
+            shard.v4.prefetch_bucket(meta.probe.hash);
+        } else if meta.work.is_v6() {
+            shard.v6.prefetch_bucket(meta.probe.hash);
+        }
+    }
+    for meta in metas {
+        if meta.work.is_v4() {
+            meta.hint = shard.v4.candidate(meta.probe.hash);
+        } else if meta.work.is_v6() {
+            meta.hint = shard.v6.candidate(meta.probe.hash);
+        }
+    }
+}
+
+/// The verdict of a packet that the short way is not for.
+#[inline(never)]
+fn closer_look<P: Packet>(at: &mut At, packet: &mut P, meta: &Meta) -> Verdict {
+    let parsed = match parse(packet.bytes(), packet.frame_len()) {
+        Ok(parsed) => parsed,
+        Err(error) => return Verdict::Drop(reasons::of(error)),
+    };
+    match meta.work {
+        Work::Plain4 | Work::Flow4 => flow::flow::<Ipv4Addr, P>(at, packet, &parsed, meta.probe.hash, meta.hint),
+        Work::Plain6 | Work::Flow6 => flow::flow::<Ipv6Addr, P>(at, packet, &parsed, meta.probe.hash, meta.hint),
+        Work::Done | Work::Lane | Work::Rare => rare(at, packet, &parsed),
+    }
 }
 
 /// What every step of the last stage needs besides the packet.
@@ -124,28 +212,12 @@ pub(super) struct At<'a> {
     port: PortId,
 }
 
-#[inline]
-fn fetch_bucket<A: Family>(shard: &Shard, parsed: &Parsed, frame: &[u8]) -> u64 {
-    let hash = A::tuple_hash(shard.table_key, &A::key(parsed, frame));
-    A::table(shard).prefetch_bucket(hash);
-    hash
-}
-
-/// Parses, and sorts out what has its verdict already.
-#[inline]
-fn first_look<P: Packet>(
-    shard: &Shard,
-    snapshot: &Snapshot,
-    packet: &P,
-    port: PortId,
-    steer: bool,
-    meta: &mut Meta,
-) -> Verdict {
+/// Parses, and sorts out what has its verdict already; the verdict given means nothing where work is left.
+fn first_look<P: Packet>(shard: &Shard, snapshot: &Snapshot, packet: &P, steer: bool, meta: &mut Meta) -> Verdict {
     meta.work = Work::Done;
-    meta.parsed = None;
-    meta.port = port;
+    let port = meta.port;
     let frame = packet.bytes();
-    let parsed = match parse(frame, packet.frame_len()) {
+    let parsed = &match parse(frame, packet.frame_len()) {
         Ok(parsed) => parsed,
         Err(error) => return Verdict::Drop(reasons::of(error)),
     };
@@ -169,11 +241,15 @@ fn first_look<P: Packet>(
     if parsed.fragment != Fragment::None {
         return Verdict::Drop(DropReason::Fragment);
     }
-    if steer && let Some(owner) = owner(shard, snapshot, &parsed, frame, port).filter(|&o| o != shard.worker) {
+    if steer && let Some(owner) = owner(shard, snapshot, parsed, frame, port).filter(|&o| o != shard.worker) {
         return Verdict::Handoff(owner);
     }
+    match work {
+        Work::Flow4 => meta.probe.of(&parsed.five_tuple_v4(frame)),
+        Work::Flow6 => meta.probe.of(&parsed.five_tuple_v6(frame)),
+        _ => {}
+    }
     meta.work = work;
-    meta.parsed = Some(parsed);
     Verdict::Drop(DropReason::NotOurs)
 }
 

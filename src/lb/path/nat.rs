@@ -17,17 +17,34 @@ pub(super) enum End {
 /// Replaces one end of a TCP or UDP packet and takes one from its TTL.
 #[inline]
 pub(super) fn rewrite<A: Family>(frame: &mut [u8], parsed: &Parsed, end: End, old: (A, u16), new: (A, u16)) {
-    let (l3, l4) = (usize::from(parsed.l3), usize::from(parsed.l4));
+    let place = Place { l3: parsed.l3.into(), l4: parsed.l4.into(), ttl: parsed.ttl, protocol: parsed.protocol };
+    rewrite_at(frame, place, end, old, new);
+}
+
+/// Where the headers of a packet are, and what the rewrite has to know of them.
+pub(super) struct Place {
+    /// Offset of the IP header.
+    pub l3: usize,
+    /// Offset of the TCP or UDP header.
+    pub l4: usize,
+    pub ttl: u8,
+    pub protocol: u8,
+}
+
+/// [`rewrite`] for a caller without a whole [`Parsed`].
+#[inline(always)]
+pub(super) fn rewrite_at<A: Family>(frame: &mut [u8], place: Place, end: End, old: (A, u16), new: (A, u16)) {
+    let Place { l3, l4, ttl, protocol } = place;
     let address = A::replace(Delta::default(), old.0, new.0);
     if let Some(ip) = frame.get_mut(l3..) {
         put_address(ip, end, new.0);
-        let ttl = decrement_ttl::<A>(ip, parsed);
+        let ttl = decrement_ttl::<A>(ip, ttl);
         A::fix_header(ip, address.and(ttl));
     }
     let ports = address.replace_u16(old.1, new.1);
     let Some(l4) = frame.get_mut(l4..) else { return };
     put_port(l4, end, new.1);
-    fix_l4(l4, parsed.protocol, ports);
+    fix_l4(l4, protocol, ports);
 }
 
 /// Replaces one end of an ICMP message's IP header and takes one from its TTL; the ICMP checksum is the caller's.
@@ -35,7 +52,7 @@ pub(super) fn rewrite_ip<A: Family>(frame: &mut [u8], parsed: &Parsed, end: End,
     let address = A::replace(Delta::default(), old, new);
     if let Some(ip) = frame.get_mut(usize::from(parsed.l3)..) {
         put_address(ip, end, new);
-        let ttl = decrement_ttl::<A>(ip, parsed);
+        let ttl = decrement_ttl::<A>(ip, parsed.ttl);
         A::fix_header(ip, address.and(ttl));
     }
     address
@@ -79,13 +96,13 @@ fn put_port(l4: &mut [u8], end: End, new: u16) {
 }
 
 #[inline]
-fn decrement_ttl<A: Family>(ip: &mut [u8], parsed: &Parsed) -> Delta {
-    let new = parsed.ttl.saturating_sub(1);
+fn decrement_ttl<A: Family>(ip: &mut [u8], old: u8) -> Delta {
+    let new = old.saturating_sub(1);
     if let Some(ttl) = ip.get_mut(A::TTL) {
         *ttl = new;
     }
     // In IPv4 the TTL is the upper half of a checksummed word; IPv6 headers have no checksum to correct.
-    Delta::default().replace_u16(u16::from(parsed.ttl) << 8, u16::from(new) << 8)
+    Delta::default().replace_u16(u16::from(old) << 8, u16::from(new) << 8)
 }
 
 #[inline]

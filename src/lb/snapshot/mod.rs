@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 pub use build::BuildError;
-pub use outer::{OUTER_MAX, Outer};
+pub use outer::{Inner, OUTER_MAX, Outer, vary4, vary6};
 pub use routes::{Hop, Routes};
 pub use spec::{BackendSpec, Mode, PortSpec, ServiceSpec, SnapshotSpec};
 

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::wire::checksum;
 use crate::wire::parse::{Kind, Parsed};
 
 /// Bytes of the GRE header without options (RFC 2784 2).
@@ -82,25 +83,80 @@ impl Outer {
         let inner_is_v4 = inner.kind == Kind::V4;
         let ethertype: u16 = if inner_is_v4 { 0x0800 } else { 0x86dd };
         if self.is_v4() {
-            let total = (IP4_LEN + GRE_LEN) as u16 + inner.ip_len;
-            let df: u16 = if inner.df || !inner_is_v4 { 0x4000 } else { 0 };
-            // The inner identification keeps fragments of different packets apart without any state (RFC 6864 4.1).
-            let id = if df == 0 { inner.ip_id } else { 0 };
-            h[1] = inner.traffic_class;
-            h[2..4].copy_from_slice(&total.to_be_bytes());
-            h[4..6].copy_from_slice(&id.to_be_bytes());
-            h[6..8].copy_from_slice(&df.to_be_bytes());
-            let sum = self.sum + u32::from(inner.traffic_class) + u32::from(total) + u32::from(id) + u32::from(df);
-            let folded = (sum & 0xffff) + (sum >> 16);
-            let folded = (folded & 0xffff) + (folded >> 16);
-            h[10..12].copy_from_slice(&(!(folded as u16)).to_be_bytes());
+            if let Some(outer) = h.first_chunk_mut() {
+                vary4(outer, self.sum, &Inner::of(inner));
+            }
             h[22..24].copy_from_slice(&ethertype.to_be_bytes());
         } else {
-            h[0] = 0x60 | inner.traffic_class >> 4;
-            h[1] = inner.traffic_class << 4;
-            h[4..6].copy_from_slice(&(GRE_LEN as u16 + inner.ip_len).to_be_bytes());
+            if let Some(outer) = h.first_chunk_mut() {
+                vary6(outer, &Inner::of(inner));
+            }
             h[42..44].copy_from_slice(&ethertype.to_be_bytes());
         }
         h
     }
+
+    /// One's complement sum of the prepared IPv4 header with its variable fields zero, for [`vary4`].
+    #[inline]
+    pub fn sum(&self) -> u32 {
+        self.sum
+    }
+}
+
+/// What the outer header takes from the inner one.
+#[derive(Clone, Copy, Debug)]
+pub struct Inner {
+    /// DSCP and ECN.
+    pub traffic_class: u8,
+    /// Length of the packet in bytes.
+    pub ip_len: u16,
+    /// IPv4 identification; without meaning where fragmenting is forbidden.
+    pub id: u16,
+    /// Whether routers must not fragment it; always for IPv6.
+    pub df: bool,
+}
+
+impl Inner {
+    /// From the first eight bytes of a packet's header.
+    #[inline(always)]
+    pub fn read(header: [u8; 8], ip_len: u16, is_v6: bool) -> Self {
+        let [a, b, _, _, c, d, flags, _] = header;
+        if is_v6 {
+            Self { traffic_class: a << 4 | b >> 4, ip_len, id: 0, df: true }
+        } else {
+            Self { traffic_class: b, ip_len, id: u16::from_be_bytes([c, d]), df: flags & 0x40 != 0 }
+        }
+    }
+
+    /// Of a parsed packet.
+    #[inline]
+    pub fn of(parsed: &Parsed) -> Self {
+        Self {
+            traffic_class: parsed.traffic_class,
+            ip_len: parsed.ip_len,
+            id: parsed.ip_id,
+            df: parsed.df || parsed.kind != Kind::V4,
+        }
+    }
+}
+
+/// Writes what differs from packet to packet into a prepared IPv4 header before GRE.
+#[inline(always)]
+pub fn vary4(h: &mut [u8; IP4_LEN], sum: u32, inner: &Inner) {
+    let total = (IP4_LEN + GRE_LEN) as u16 + inner.ip_len;
+    // The inner identification keeps fragments of different packets apart without any state (RFC 6864 4.1).
+    let id_and_df = if inner.df { 0x4000 } else { u32::from(inner.id) << 16 };
+    let (class_and_total, sum) = (u32::from(inner.traffic_class) << 16 | u32::from(total), u64::from(sum));
+    let first = 0x4500_0000_0000_0000 | u64::from(class_and_total) << 32 | u64::from(id_and_df);
+    h[..8].copy_from_slice(&first.to_be_bytes());
+    h[10..12]
+        .copy_from_slice(&checksum::finish64(sum + u64::from(class_and_total) + u64::from(id_and_df)).to_be_bytes());
+}
+
+/// Writes what differs from packet to packet into a prepared IPv6 header before GRE.
+#[inline(always)]
+pub fn vary6(h: &mut [u8; IP6_LEN], inner: &Inner) {
+    h[0] = 0x60 | inner.traffic_class >> 4;
+    h[1] = inner.traffic_class << 4;
+    h[4..6].copy_from_slice(&(GRE_LEN as u16 + inner.ip_len).to_be_bytes());
 }

@@ -1,21 +1,24 @@
 //! One cache line of the connection table: tags to search and deadlines to expire by.
 
+use crate::lb::arch;
 use crate::lb::clock::Tick;
 
 /// Places for connections in a bucket.
 pub const PLACES: usize = 14;
 const ALL: u16 = (1 << PLACES) - 1;
+const LANES: usize = 16;
+/// In the tags: how many connections belong here by their hash and live in their other bucket.
+const OVERFLOW: usize = 14;
+/// In the tags: places whose connection belongs to the other bucket by its hash, one bit each.
+const DISPLACED: usize = 15;
 
 /// Tags and deadlines of up to 14 connections. A lookup, a refresh and an expiry scan touch only this line.
 #[derive(Clone, Copy, Default, Debug)]
 #[repr(C, align(64))]
 pub struct Bucket {
-    /// 16 bits of each connection's hash, 0 = free. The last two are not places, so that 16 lanes load at once.
-    tags: [u16; PLACES],
-    /// Connections that belong here by their hash and live in their other bucket.
-    overflow: u16,
-    /// Places whose connection belongs to the other bucket by its hash.
-    displaced: u16,
+    /// 16 bits of each connection's hash, 0 = free. The last two are not places, so that 16 lanes load at once: see
+    /// [`OVERFLOW`] and [`DISPLACED`].
+    tags: [u16; LANES],
     deadlines: [u16; PLACES],
     /// Places whose connection may be pushed out by a newer one.
     evictable: u16,
@@ -44,18 +47,13 @@ impl Bucket {
     /// Places whose tag is `tag`.
     #[inline]
     pub fn matches(&self, tag: u16) -> Places {
-        // A plain loop over 16 lanes, so that the compiler compares them in one or two vector instructions.
-        let mut mask = 0u16;
-        for (lane, &t) in self.tags.iter().enumerate() {
-            mask |= u16::from(t == tag) << lane;
-        }
-        Places(mask)
+        Places(arch::matches(&self.tags, tag) & ALL)
     }
 
     /// Places in use.
     #[inline]
     pub fn used(&self) -> Places {
-        Places(!self.matches(0).0 & ALL)
+        Places(self.matches(0).0 ^ ALL)
     }
 
     /// How many places are in use.
@@ -78,12 +76,12 @@ impl Bucket {
     /// True if some connection of this bucket lives in its other one.
     #[inline]
     pub fn has_overflow(&self) -> bool {
-        self.overflow != 0
+        self.tags[OVERFLOW] != 0
     }
 
     /// Counts a connection that went to (`+1`) or left (`-1`) its other bucket.
     pub fn change_overflow(&mut self, by: i16) {
-        self.overflow = self.overflow.saturating_add_signed(by);
+        self.tags[OVERFLOW] = self.tags[OVERFLOW].saturating_add_signed(by);
     }
 
     /// The tag at `place`; 0 when free.
@@ -94,7 +92,7 @@ impl Bucket {
 
     /// Whether the connection at `place` belongs to the other bucket.
     pub fn is_displaced(&self, place: usize) -> bool {
-        self.displaced & (1 << place) != 0
+        self.tags[DISPLACED] & (1 << place) != 0
     }
 
     /// When the connection at `place` ends.
@@ -124,7 +122,8 @@ impl Bucket {
             *at = tag;
         }
         let bit = 1u16 << place;
-        self.displaced = if displaced { self.displaced | bit } else { self.displaced & !bit };
+        let all = &mut self.tags[DISPLACED];
+        *all = if displaced { *all | bit } else { *all & !bit };
         self.set_deadline(place, deadline);
         self.set_evictable(place, evictable);
     }

@@ -5,12 +5,17 @@
 
 mod bucket;
 mod entry;
+mod hasher;
+mod key;
 
-use bucket::{Bucket, PLACES};
+pub use bucket::Bucket;
+use bucket::PLACES;
 pub use entry::{Address, Entry};
+pub use hasher::{Probe, TableHasher};
+pub use key::{Words, ends};
 
+use super::arch::prefetch;
 use super::clock::Tick;
-use super::prefetch::prefetch;
 use crate::wire::parse::FiveTuple;
 
 /// Where an entry lives; stays valid until the entry is removed.
@@ -33,14 +38,22 @@ impl Slot {
         Slot(((bucket as u32) << Self::PLACE_BITS) | place as u32)
     }
 
-    #[inline]
-    fn bucket(self) -> usize {
+    /// Which bucket.
+    #[inline(always)]
+    pub fn bucket(self) -> usize {
         (self.0 >> Self::PLACE_BITS) as usize
     }
 
-    #[inline]
-    fn place(self) -> usize {
+    /// Which place in its bucket.
+    #[inline(always)]
+    pub fn place(self) -> usize {
         (self.0 & ((1 << Self::PLACE_BITS) - 1)) as usize
+    }
+
+    /// Which entry.
+    #[inline(always)]
+    pub fn index(self) -> usize {
+        self.bucket() * PLACES + self.place()
     }
 
     /// True unless this is [`Slot::NONE`].
@@ -145,6 +158,12 @@ impl<A: Address> Table<A> {
             prefetch(entry);
         }
         Slot::new(home, place)
+    }
+
+    /// All entries and all buckets, by [`Slot::index`] and [`Slot::bucket`].
+    #[inline(always)]
+    pub fn parts(&mut self) -> (&[Entry<A>], &mut [Bucket]) {
+        (&self.entries, &mut self.buckets)
     }
 
     /// As [`Self::find`], trying `hint` first.
@@ -279,6 +298,10 @@ impl<A: Address> Table<A> {
         }
         let displaced = bucket.is_displaced(slot.place());
         bucket.vacate(slot.place());
+        if let Some(place) = self.entry_mut(slot) {
+            // No protocol, so that nobody takes it for a connection who comes with an old hint.
+            *place = Entry::empty();
+        }
         if displaced {
             let home = self.other(slot.bucket(), tag);
             if let Some(home) = self.buckets.get_mut(home) {

@@ -369,9 +369,9 @@ fn a_syn_flood_breaks_no_established_connection() {
 
 #[test]
 fn at_the_limit_either_direction_may_find_the_place() {
-    use crate::lb::hash::tuple4;
+    use crate::wire::parse::FiveTuple;
     let bits = |text: &str| match end(text) {
-        (std::net::IpAddr::V4(addr), port) => (addr.to_bits(), port),
+        (std::net::IpAddr::V4(addr), port) => (addr, port),
         _ => panic!("not ipv4"),
     };
     let (mut either, mut only_request) = (0, 0);
@@ -386,9 +386,10 @@ fn at_the_limit_either_direction_may_find_the_place() {
         }
         let ((client, cport), (vip, vport), (backend, bport)) = (bits(C4), bits(NAT), bits("10.1.0.1:8080"));
         let shard = &net.shards[0];
-        let request = tuple4(shard.table_key, client, vip, cport, vport, 6);
-        let reply = tuple4(shard.table_key, backend, client, bport, cport, 6);
-        let [request, reply] = [request, reply].map(|hash| shard.v4.has_victim(hash, net.now.tick()));
+        let request = FiveTuple { src: client, dst: vip, sport: cport, dport: vport, protocol: 6 };
+        let reply = FiveTuple { src: backend, dst: client, sport: bport, dport: cport, protocol: 6 };
+        let [request, reply] =
+            [request, reply].map(|tuple| shard.v4.has_victim(shard.hasher.hash(&tuple), net.now.tick()));
         let sent = net.send(0, &Frame::syn(C4, NAT).build());
         assert_eq!(matches!(sent.verdict, Verdict::Tx(_)), request || reply, "{request} {reply}");
         either += u16::from(request || reply);
