@@ -9,6 +9,7 @@ pub mod ids;
 pub mod latency;
 pub mod limiter;
 pub mod maglev;
+pub mod memory;
 pub mod neighbor;
 pub mod packet;
 pub mod path;
