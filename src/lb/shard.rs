@@ -41,7 +41,13 @@ pub struct ShardConfig {
 impl ShardConfig {
     /// Memory of its connection tables, in bytes.
     pub fn table_bytes(&self) -> u64 {
-        Table::<Ipv4Addr>::bytes_for(self.entries(self.v4)) + Table::<Ipv6Addr>::bytes_for(self.entries(self.v6))
+        self.tables_bytes().into_iter().sum()
+    }
+
+    /// Memory of each of its connection tables, in bytes.
+    pub fn tables_bytes(&self) -> [u64; 2] {
+        let (v4, v6) = (self.entries(self.v4), self.entries(self.v6));
+        [Table::<Ipv4Addr>::bytes_for(v4), Table::<Ipv6Addr>::bytes_for(v6)]
     }
 
     /// Entries of a family that has services, or that has none.
