@@ -321,6 +321,19 @@ mod tests {
     }
 
     #[test]
+    fn the_memory_of_the_tables_is_told_only_if_all_workers_know_it() {
+        let knows = |plain_bytes| WorkerHandle {
+            table_memory: Some(Footprint { plain_bytes, ..Footprint::default() }),
+            ..worker(0)
+        };
+        assert_eq!(table_memory(&[knows(5), knows(6)]).map(|m| m.plain_bytes), Some(11));
+        assert_eq!(table_memory(&[knows(5), worker(1)]), None);
+        assert_eq!(table_memory(&[]), None);
+        let text = serde_json::to_string(&Connections::default()).unwrap();
+        assert!(!text.contains("memory"), "{text}");
+    }
+
+    #[test]
     fn figures_are_sums_and_balance() {
         let workers = [worker(0), worker(1)];
         for w in &workers {

@@ -61,7 +61,10 @@ pub fn reserve_for_tables(tables: Footprint, buffer_bytes: u64) -> Option<String
     }
     // A block is in hugepages as a whole or not at all; each is rounded up.
     let bytes = tables.plain_bytes + tables.transparent_bytes + buffer_bytes;
-    let pages = pages_2mb("nr_hugepages") + bytes.div_ceil(HUGEPAGE_BYTES as u64) + 8;
+    let used = pages_2mb("nr_hugepages").saturating_sub(pages_2mb("free_hugepages"));
+    let pages = used + bytes.div_ceil(HUGEPAGE_BYTES as u64) + 8;
+    // Those that are reserved already stay so.
+    let pages = pages.max(pages_2mb("nr_hugepages"));
     Some(format!("echo {pages} > {PAGES_2MB}/nr_hugepages"))
 }
 

@@ -1,4 +1,5 @@
 //! The load balancer as pure functions over a shard and a snapshot: no I/O, no clock, no DPDK.
+//! Only its memory comes from the operating system, once, at start.
 
 pub mod clock;
 pub mod connection;
