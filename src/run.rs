@@ -10,18 +10,20 @@ use dpdk_ffi::{Mempool, Port};
 use crate::control::compile::{CompileError, Compiler, Overrides, PortFacts, shard_config};
 use crate::control::config::{self, Config, Errors};
 use crate::control::manager::{Manager, Parts};
-use crate::control::memory;
+use crate::control::memory::{self, TableMemory};
 use crate::control::serve::{self, Ended, ServeError, ServeOptions, serve};
 use crate::control::stats::Stats;
 use crate::control::status::PortStatus;
 use crate::dataplane::{
     Dataplane, DataplaneError, EalPlan, Finding, Idle, PortReport, PortSetup, Running, Setup, Severity,
-    free_hugepage_bytes, port_stats, preflight, worker_cpus,
+    free_hugepage_bytes, free_table_bytes, numa_node, port_stats, preflight, reserve_for_tables, worker_cpus,
 };
 use crate::lb::handle::WorkerHandle;
 use crate::lb::hash::HashKey;
 use crate::lb::ids::WorkerId;
+use crate::lb::memory::{Footprint, Place};
 use crate::lb::publish::Published;
+use crate::lb::shard::ShardConfig;
 
 /// What the command line says.
 #[derive(Clone, Debug, Default)]
@@ -107,22 +109,24 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     let setup = setup(&config, &cpus);
     let given: Vec<String> = config.dataplane.eal.iter().chain(&options.eal).cloned().collect();
     let devices: Vec<String> = config.ports.iter().map(|p| p.device.clone()).collect();
-    let no_huge = given.iter().any(|a| a == "--no-huge");
+    let no_huge = has_no_huge(&given);
     check_machine(preflight(&devices, setup.buffer_bytes(), no_huge))?;
     let plan = EalPlan {
         given,
         devices,
         worker_cpus: setup.worker_cpus.clone(),
         cpus,
-        hugepages: free_hugepage_bytes() >= setup.buffer_bytes() + (64 << 20),
+        hugepages: !no_huge && free_hugepage_bytes() >= setup.buffer_bytes() + (64 << 20),
         buffer_bytes: setup.buffer_bytes(),
     };
     let arguments = plan.arguments();
     println!("EAL arguments: {}", arguments.join(" "));
     let workers = config.dataplane.workers.count() as u16;
     let boot_key = random_key()?;
-    let shards: Vec<_> = (0..workers).map(|w| shard_config(&config, WorkerId(w), boot_key)).collect();
-    memory::check(&shards).map_err(DataplaneError::from)?;
+    let shards = shards(&config, boot_key, &plan.worker_cpus, !no_huge);
+    // EAL is first at the hugepages; the tables get what it leaves.
+    let buffers_bytes = if plan.hugepages { setup.buffer_bytes() + (64 << 20) } else { 0 };
+    memory::check(&shards, free_table_bytes(buffers_bytes)).map_err(DataplaneError::from)?;
     let dataplane = Dataplane::start(setup, &arguments)?;
     print_found(&dataplane, &plan.worker_cpus);
     let reports: Vec<PortReport> = dataplane.reports().cloned().collect();
@@ -135,6 +139,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
         .map_err(|source| RunError::Compile { file: options.config.display().to_string(), source })?;
     let published = Arc::new(Published::new(Arc::new(first)));
     let mut running = dataplane.run(&published, &shards)?;
+    print_tables(&running.workers, &plan);
     println!("running: {} service(s), {} worker(s)", config.services.len(), workers);
 
     let started = Instant::now();
@@ -231,6 +236,18 @@ fn wait_for_connections(workers: &[WorkerHandle], grace: Duration) {
     }
 }
 
+/// One shard a worker, in memory near its CPU; `hugepages` says whether it may be in those that are reserved.
+fn shards(config: &Config, boot_key: HashKey, worker_cpus: &[u32], hugepages: bool) -> Vec<ShardConfig> {
+    let places = worker_cpus.iter().map(|&cpu| Place { node: numa_node(cpu), hugepages });
+    let shard = |(worker, place)| ShardConfig { place, ..shard_config(config, WorkerId(worker), boot_key) };
+    (0..).zip(places).map(shard).collect()
+}
+
+/// Whether hugepages were given up.
+fn has_no_huge(eal: &[String]) -> bool {
+    eal.iter().any(|argument| argument == "--no-huge")
+}
+
 fn setup(config: &Config, cpus: &[u32]) -> Setup {
     let count = config.dataplane.workers.count();
     let worker_cpus = match &config.dataplane.workers {
@@ -287,6 +304,17 @@ fn print_found(dataplane: &Dataplane, worker_cpus: &[u32]) {
     }
     let cpus: Vec<String> = worker_cpus.iter().map(u32::to_string).collect();
     println!("workers on CPU {}", cpus.join(", "));
+}
+
+/// What the connection tables got, and how they get better.
+fn print_tables(workers: &[WorkerHandle], plan: &EalPlan) {
+    let footprint: Footprint = workers.iter().filter_map(|w| w.table_memory).sum();
+    println!("connection tables: {}", TableMemory::from(footprint));
+    let missing_bytes = if plan.hugepages { 0 } else { plan.buffer_bytes };
+    if let Some(command) = reserve_for_tables(footprint, missing_bytes) {
+        let without = if has_no_huge(&plan.given) { ", and leave out --no-huge" } else { "" };
+        println!("  note: plain pages make look-ups in large tables slower; to have hugepages: {command}{without}");
+    }
 }
 
 fn port_status(port: &Port, report: &PortReport, mtu: u16, buffers: &Mempool) -> PortStatus {

@@ -247,6 +247,9 @@ fn status(answer: &Status) -> String {
         seconds(*uptime_s),
         seconds(*loaded_s),
     );
+    if let Some(tables) = &answer.tables {
+        text.push_str(&format!("tables      {tables}\n"));
+    }
     if let Some(error) = &answer.reload_error {
         text.push_str(&format!("the last reload was refused:\n{error}\n"));
     }

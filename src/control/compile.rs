@@ -8,6 +8,7 @@ use super::registry::{BackendKey, Registry, RegistryFull};
 use crate::lb::connection::Timeouts;
 use crate::lb::hash::HashKey;
 use crate::lb::ids::{BackendId, WorkerId};
+use crate::lb::memory::Place;
 use crate::lb::shard::ShardConfig;
 use crate::lb::snapshot::{BackendSpec, BuildError, Mode, PortSpec, ServiceSpec, Snapshot, SnapshotSpec};
 use crate::lb::steer::Rss;
@@ -156,6 +157,7 @@ pub fn shard_config(config: &Config, worker: WorkerId, boot_key: HashKey) -> Sha
         nat: config.services.iter().any(|s| s.mode.is_nat()),
         backends_max: BACKENDS_MAX,
         neighbors_max: NEIGHBORS_MAX,
+        place: Place::default(),
         boot_key,
     }
 }

@@ -16,6 +16,7 @@ use crate::lb::counters::Counters;
 use crate::lb::handle::{REQUESTS_MAX, Request, WorkerHandle};
 use crate::lb::hash::HashKey;
 use crate::lb::ids::{BackendId, PortId, WorkerId};
+use crate::lb::memory::Footprint;
 use crate::lb::neighbor::NeighborRow;
 use crate::lb::publish::Published;
 use crate::lb::shard::ConnectionRow;
@@ -108,6 +109,7 @@ fn worker(id: u16) -> WorkerHandle {
         latency: Arc::default(),
         connections_max: 1000,
         table_bytes: 4096,
+        table_memory: Some(Footprint { hugepage_bytes: 2 << 20, ..Footprint::default() }),
         requests: Arc::new(ArrayQueue::new(REQUESTS_MAX)),
     }
 }

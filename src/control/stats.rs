@@ -7,7 +7,9 @@ use std::path::Path;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::memory::TableMemory;
 use crate::lb::handle::WorkerHandle;
+use crate::lb::memory::Footprint;
 use crate::lb::snapshot::{Backend, Snapshot};
 use crate::lb::verdict::DropReason;
 
@@ -73,6 +75,9 @@ pub struct Connections {
     pub capacity: u64,
     /// Memory of the tables.
     pub bytes: u64,
+    /// What backs it; left out in a replay, whose result does not depend on the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<TableMemory>,
 }
 
 /// One worker's figures.
@@ -172,6 +177,7 @@ impl Stats {
                 evicted: sum(|w| w.counters.connections_evicted.get()),
                 capacity: sum(|w| w.connections_max),
                 bytes: sum(|w| w.table_bytes),
+                memory: table_memory(workers),
             },
             workers: workers.iter().map(worker).collect(),
             services: snapshot.services().iter().map(|s| service(snapshot, s, workers)).collect(),
@@ -238,6 +244,12 @@ impl Quantiles {
     }
 }
 
+/// What backs the connection tables of all workers, if they say so.
+pub fn table_memory(workers: &[WorkerHandle]) -> Option<TableMemory> {
+    let each: Option<Vec<_>> = workers.iter().map(|w| w.table_memory).collect();
+    each.filter(|each| !each.is_empty()).map(|each| each.into_iter().sum::<Footprint>().into())
+}
+
 fn worker(w: &WorkerHandle) -> Worker {
     let c = &w.counters;
     Worker {
@@ -290,6 +302,7 @@ mod tests {
             latency: Arc::new(Latency::default()),
             connections_max: 10,
             table_bytes: 64,
+            table_memory: None,
             requests: Arc::new(ArrayQueue::new(1)),
         }
     }
@@ -305,6 +318,19 @@ mod tests {
         assert_eq!(q.count, 100);
         let near = |value: u64, wanted: u64| value.abs_diff(wanted) * 100 <= wanted * 7;
         assert!(near(q.p50, 1_000) && near(q.p99, 50_000) && near(q.max, 2_000_000), "{q:?}");
+    }
+
+    #[test]
+    fn the_memory_of_the_tables_is_told_only_if_all_workers_know_it() {
+        let knows = |plain_bytes| WorkerHandle {
+            table_memory: Some(Footprint { plain_bytes, ..Footprint::default() }),
+            ..worker(0)
+        };
+        assert_eq!(table_memory(&[knows(5), knows(6)]).map(|m| m.plain_bytes), Some(11));
+        assert_eq!(table_memory(&[knows(5), worker(1)]), None);
+        assert_eq!(table_memory(&[]), None);
+        let text = serde_json::to_string(&Connections::default()).unwrap();
+        assert!(!text.contains("memory"), "{text}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::memory::TableMemory;
 pub use super::stats::{Quantiles, Stats};
 
 /// `GET /v1/status`: the process.
@@ -27,6 +28,9 @@ pub struct Status {
     pub loaded_s: f64,
     /// How many workers there are.
     pub workers: u16,
+    /// What backs the connection tables.
+    #[serde(default)]
+    pub tables: Option<TableMemory>,
     /// Why the last reload was refused, if it was.
     pub reload_error: Option<String>,
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::config::{Backend, Service, State};
 use super::manager::{Manager, Progress};
-use super::stats::BackendStats;
+use super::stats::{BackendStats, table_memory};
 use super::status::*;
 use crate::lb::handle::WorkerHandle;
 use crate::lb::snapshot::Snapshot;
@@ -45,6 +45,7 @@ impl Manager {
             loaded: self.loaded.display().to_string(),
             loaded_s: self.loaded_at.elapsed().as_secs_f64(),
             workers: self.workers.len().try_into().unwrap_or(u16::MAX),
+            tables: table_memory(&self.workers),
             reload_error: self.reload_error.clone(),
         }
     }

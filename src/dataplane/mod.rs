@@ -3,6 +3,7 @@
 mod adapt;
 mod arguments;
 mod devices;
+mod numa;
 mod preflight;
 mod start;
 mod tx;
@@ -10,6 +11,7 @@ mod worker;
 
 pub use arguments::{EalPlan, worker_cpus};
 pub use devices::{PortReport, PortSetup};
-pub use preflight::{Finding, Severity, free_hugepage_bytes, preflight};
+pub use numa::numa_node;
+pub use preflight::{Finding, Severity, free_hugepage_bytes, free_table_bytes, preflight, reserve_for_tables};
 pub use start::{Dataplane, DataplaneError, Running, Setup, port_stats};
 pub use worker::Idle;

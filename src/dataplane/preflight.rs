@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::arguments::is_pci;
+use crate::lb::memory::{Footprint, HUGEPAGE_BYTES};
 use crate::wire::pcap::{self, PcapError};
 
 /// How bad a finding is.
@@ -44,6 +45,35 @@ pub fn free_hugepage_bytes() -> u64 {
         Some(kib * 1024 * free)
     });
     bytes.sum()
+}
+
+/// What the connection tables may take of the free hugepages, in bytes: those of 2 MB, less what packet buffers take.
+pub fn free_table_bytes(buffer_bytes: u64) -> u64 {
+    (pages_2mb("free_hugepages") * HUGEPAGE_BYTES as u64).saturating_sub(buffer_bytes)
+}
+
+/// The command that reserves hugepages for the connection tables beside those in use, if they miss some; packet buffers
+/// that have none either need `buffer_bytes` of them.
+pub fn reserve_for_tables(tables: Footprint, buffer_bytes: u64) -> Option<String> {
+    // A few plain pages are in every address cache anyway, and transparent hugepages are as good.
+    if tables.plain_bytes < 8 << 20 {
+        return None;
+    }
+    // A block is in hugepages as a whole or not at all; each is rounded up.
+    let bytes = tables.plain_bytes + tables.transparent_bytes + buffer_bytes;
+    let used = pages_2mb("nr_hugepages").saturating_sub(pages_2mb("free_hugepages"));
+    let pages = used + bytes.div_ceil(HUGEPAGE_BYTES as u64) + 8;
+    // Those that are reserved already stay so.
+    let pages = pages.max(pages_2mb("nr_hugepages"));
+    Some(format!("echo {pages} > {PAGES_2MB}/nr_hugepages"))
+}
+
+const PAGES_2MB: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB";
+
+/// One of the figures about hugepages of 2 MB.
+fn pages_2mb(figure: &str) -> u64 {
+    let text = std::fs::read_to_string(Path::new(PAGES_2MB).join(figure));
+    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Looks at the machine: `devices` as configured, `needs_bytes` for packet buffers, and whether hugepages were given up.
@@ -196,6 +226,22 @@ mod tests {
         assert!(one("0000:ff:1f.7").contains("no PCI device 0000:ff:1f.7"));
         assert!(one("net_foo0").contains("no driver that is known"));
         assert_eq!(one("net_null0"), "");
+    }
+
+    #[test]
+    fn tables_without_hugepages_come_with_the_command_that_reserves_them() {
+        let tables =
+            |transparent_bytes, plain_bytes| Footprint { transparent_bytes, plain_bytes, hugepage_bytes: 1 << 30 };
+        assert_eq!(reserve_for_tables(tables(1 << 30, 1 << 20), 0), None);
+        let pages = |command: Option<String>| {
+            let command = command.unwrap();
+            let (pages, file) = command.strip_prefix("echo ").unwrap().split_once(" > ").unwrap();
+            assert_eq!(file, "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages");
+            pages.parse::<u64>().unwrap()
+        };
+        let wanted = (1 << 40) + (1 << 30);
+        assert!(pages(reserve_for_tables(tables(1 << 30, 1 << 40), 0)) >= wanted / (2 << 20));
+        assert!(pages(reserve_for_tables(tables(0, 1 << 30), 1 << 40)) >= wanted / (2 << 20));
     }
 
     #[test]

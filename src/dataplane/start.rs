@@ -266,6 +266,7 @@ fn handle(worker: &Worker, cpu: u32) -> WorkerHandle {
         latency: worker.latency.clone(),
         connections_max: worker.shard.capacity(),
         table_bytes: worker.shard.table_bytes() as u64,
+        table_memory: Some(worker.shard.table_footprint()),
         requests: worker.requests.clone(),
     }
 }

@@ -8,6 +8,7 @@ use crossbeam::queue::ArrayQueue;
 use super::counters::Counters;
 use super::ids::WorkerId;
 use super::latency::Latency;
+use super::memory::Footprint;
 use super::neighbor::NeighborRow;
 use super::shard::ConnectionRow;
 
@@ -44,6 +45,8 @@ pub struct WorkerHandle {
     pub connections_max: u64,
     /// Memory of its connection tables in bytes.
     pub table_bytes: u64,
+    /// What backs it; `None` where that is no part of the result, as in a replay.
+    pub table_memory: Option<Footprint>,
     /// Its inbox; full means that it is not running.
     pub requests: Arc<ArrayQueue<Request>>,
 }

@@ -1,4 +1,5 @@
 //! The load balancer as pure functions over a shard and a snapshot: no I/O, no clock, no DPDK.
+//! Only its memory comes from the operating system, once, at start.
 
 mod arch;
 pub mod clock;
@@ -11,6 +12,7 @@ pub mod lane;
 pub mod latency;
 pub mod limiter;
 pub mod maglev;
+pub mod memory;
 pub mod neighbor;
 pub mod packet;
 pub mod path;

@@ -9,6 +9,7 @@ use super::hash::HashKey;
 use super::ids::{BackendId, PortId, WorkerId};
 use super::lane::Lane;
 use super::limiter::Limiter;
+use super::memory::{Footprint, Place};
 use super::neighbor::{Learned, NeighborEvent, NeighborSlot, Neighbors};
 use super::path::Meta;
 use super::path::solicit;
@@ -32,6 +33,8 @@ pub struct ShardConfig {
     pub backends_max: usize,
     /// Next hops.
     pub neighbors_max: usize,
+    /// Where the memory of the connection tables should come from.
+    pub place: Place,
     /// Random at every start, the same for all workers: keys of the table and of steering derive from it.
     pub boot_key: HashKey,
 }
@@ -39,7 +42,13 @@ pub struct ShardConfig {
 impl ShardConfig {
     /// Memory of its connection tables, in bytes.
     pub fn table_bytes(&self) -> u64 {
-        Table::<Ipv4Addr>::bytes_for(self.entries(self.v4)) + Table::<Ipv6Addr>::bytes_for(self.entries(self.v6))
+        self.tables_bytes().into_iter().sum()
+    }
+
+    /// Memory of each of its connection tables, in bytes.
+    pub fn tables_bytes(&self) -> [u64; 2] {
+        let (v4, v6) = (self.entries(self.v4), self.entries(self.v6));
+        [Table::<Ipv4Addr>::bytes_for(v4), Table::<Ipv6Addr>::bytes_for(v6)]
     }
 
     /// Entries of a family that has services, or that has none.
@@ -150,8 +159,8 @@ impl Shard {
             outbox: Vec::with_capacity(OUTBOX_MAX),
             learned: Vec::with_capacity(OUTBOX_MAX),
             settled: Vec::with_capacity(config.neighbors_max),
-            v4: Table::new(config.entries(config.v4))?,
-            v6: Table::new(config.entries(config.v6))?,
+            v4: Table::new(config.entries(config.v4), config.place)?,
+            v6: Table::new(config.entries(config.v6), config.place)?,
             connections_max: config.connections_max as u64,
             hasher: TableHasher::new(config.boot_key.derive(b"table")),
             steer_key: config.boot_key.derive(b"steer"),
@@ -168,6 +177,11 @@ impl Shard {
     /// Memory of the connection tables in bytes.
     pub fn table_bytes(&self) -> usize {
         self.v4.bytes() + self.v6.bytes()
+    }
+
+    /// The same bytes by what they are backed with.
+    pub fn table_footprint(&self) -> Footprint {
+        [self.v4.footprint(), self.v6.footprint()].into_iter().sum()
     }
 
     /// Connections it may track.

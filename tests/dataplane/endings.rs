@@ -101,9 +101,17 @@ fn null_devices_work() {
     let setup = Setup::new(2, &sections("net_null0,size=64", "nat"));
     let mut running = setup.start(&[]);
     wait_for_traffic(&mut running);
+    let tables = running.show("status")["tables"].clone();
     running.signal("TERM");
     let ended = running.wait();
     ended.assert_sound();
+    // All of the tables is in some memory, and the operator is told in which.
+    let backed: Option<u64> =
+        ["hugepage_bytes", "transparent_bytes", "plain_bytes"].map(|b| tables[b].as_u64()).into_iter().sum();
+    assert_eq!(backed, Some(ended.number("/connections/bytes")));
+    assert_eq!(ended.stats["connections"]["memory"], tables);
+    assert_eq!(tables["hugepage_bytes"], 0, "--no-huge was given");
+    assert!(ended.log.contains("\nconnection tables: "), "{}", ended.log);
     assert_eq!(ended.drops(), ended.number("/rx_packets"));
     assert!(ended.number("/drops/unknown_ethertype") > ended.drops() / 2, "{}", ended.stats);
 }

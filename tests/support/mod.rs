@@ -28,6 +28,7 @@ pub fn manager(config: Config, path: &Path) -> (Manager, WorkerHandle) {
         latency: Arc::default(),
         connections_max: 1000,
         table_bytes: 4096,
+        table_memory: None,
         requests: Arc::new(ArrayQueue::new(REQUESTS_MAX)),
     };
     let manager = Manager::new(Parts {

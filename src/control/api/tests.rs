@@ -115,6 +115,9 @@ fn every_view_answers_with_its_figures() {
     assert_eq!((&status["generation"], &status["workers"]), (&1.into(), &2.into()));
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
     let stats = bench.get("/v1/stats");
+    for memory in [&status["tables"], &stats["connections"]["memory"]] {
+        assert_eq!((&memory["hugepage_bytes"], &memory["plain_bytes"]), (&(4 << 20).into(), &0.into()));
+    }
     assert_eq!((&stats["drops"]["no_service"], &stats["connections"]["capacity"]), (&1.into(), &2000.into()));
 }
 

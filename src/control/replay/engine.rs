@@ -239,6 +239,7 @@ impl Worker {
             latency: Arc::new(Latency::default()),
             connections_max: shard.capacity(),
             table_bytes: shard.table_bytes() as u64,
+            table_memory: None,
             requests: Arc::new(ArrayQueue::new(1)),
         };
         Ok(Self { shard, pending: Pending::default(), handle })

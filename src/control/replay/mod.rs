@@ -167,7 +167,7 @@ pub fn replay(options: &ReplayOptions) -> Result<ReplaySummary, ReplayError> {
         Stats::check_path(path).map_err(|source| unwritten(path, source))?;
     }
     let shards: Vec<_> = (0..workers).map(|w| shard_config(&config, WorkerId(w), KEY)).collect();
-    memory::check(&shards)?;
+    memory::check(&shards, 0)?;
     let published = Published::new(Arc::new(first));
     let mut engine = Engine::new(&shards, &published)?;
     let mut outputs = Outputs::open(&config, &options.outputs, inputs.resolution())?;

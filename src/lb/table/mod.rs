@@ -16,6 +16,8 @@ pub use key::{Words, ends};
 
 use super::arch::prefetch;
 use super::clock::Tick;
+pub use super::memory::OutOfMemory;
+use super::memory::{Block, Footprint, Place};
 use crate::wire::parse::FiveTuple;
 
 /// Where an entry lives; stays valid until the entry is removed.
@@ -63,14 +65,6 @@ impl Slot {
     }
 }
 
-/// The memory of the connection tables is not to be had.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("no memory for {} MiB of connection tables; lower dataplane.connections", .bytes >> 20)]
-pub struct OutOfMemory {
-    /// How many bytes there had to be.
-    pub bytes: u64,
-}
-
 /// An insertion found both buckets full of connections that may not be pushed out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Full;
@@ -95,8 +89,8 @@ pub struct Removed<A> {
 
 /// See the module.
 pub struct Table<A> {
-    buckets: Box<[Bucket]>,
-    entries: Box<[Entry<A>]>,
+    buckets: Block<Bucket>,
+    entries: Block<Entry<A>>,
     sweep_at: usize,
 }
 
@@ -107,16 +101,16 @@ const LOAD_PERCENT: usize = 70;
 const HOME_FIRST: u32 = 10;
 
 impl<A: Address> Table<A> {
-    /// A table in which `entries_max` entries find a place. Touches all of its memory, so that no page fault is left
-    /// for the packet path.
+    /// A table in which `entries_max` entries find a place, in memory from `place`. Touches all of its memory, so that
+    /// no page fault is left for the packet path.
     ///
     /// # Errors
     /// The system does not give that much memory.
-    pub fn new(entries_max: usize) -> Result<Self, OutOfMemory> {
+    pub fn new(entries_max: usize, place: Place) -> Result<Self, OutOfMemory> {
         let buckets = Self::buckets_for(entries_max);
         Ok(Self {
-            buckets: filled(buckets, Bucket::default())?,
-            entries: filled(buckets * PLACES, Entry::empty())?,
+            buckets: Block::filled(buckets, Bucket::default(), place)?,
+            entries: Block::filled(buckets * PLACES, Entry::empty(), place)?,
             sweep_at: 0,
         })
     }
@@ -134,6 +128,11 @@ impl<A: Address> Table<A> {
     /// Memory of the table in bytes.
     pub fn bytes(&self) -> usize {
         size_of_val(&*self.buckets) + size_of_val(&*self.entries)
+    }
+
+    /// The same bytes by what they are backed with.
+    pub fn footprint(&self) -> Footprint {
+        [self.buckets.footprint(), self.entries.footprint()].into_iter().sum()
     }
 
     /// Buckets there are, the unit of [`Self::sweep`].
@@ -378,13 +377,6 @@ impl<A: Address> Table<A> {
         let sum = mixed + n - bucket as u64;
         (if sum >= n { sum - n } else { sum }) as usize
     }
-}
-
-fn filled<T: Clone>(len: usize, value: T) -> Result<Box<[T]>, OutOfMemory> {
-    let mut all = Vec::new();
-    all.try_reserve_exact(len).map_err(|_| OutOfMemory { bytes: (len * size_of::<T>()) as u64 })?;
-    all.resize(len, value);
-    Ok(all.into_boxed_slice())
 }
 
 #[inline]

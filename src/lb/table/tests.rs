@@ -132,7 +132,7 @@ const REPLY: u32 = 1000;
 impl Both {
     fn new(entries: usize, seed: u8) -> Self {
         // The clock starts shortly before it wraps.
-        Self { table: Table::new(entries).unwrap(), model: HashMap::new(), seed, now_s: 65_000 }
+        Self { table: Table::new(entries, Place::default()).unwrap(), model: HashMap::new(), seed, now_s: 65_000 }
     }
 
     fn tick(&self) -> Tick {
@@ -317,7 +317,7 @@ proptest! {
 fn takes_as_many_entries_as_it_was_made_for() {
     for (entries, seeds) in [(1usize, 50u8), (14, 50), (100, 50), (1000, 20), (100_000, 2)] {
         for seed in 0..seeds {
-            let mut table = Table::new(entries).unwrap();
+            let mut table = Table::new(entries, Place::default()).unwrap();
             for n in 0..entries as u32 {
                 let key = key(n);
                 let inserted = table.insert(hash_of(seed, &key), entry(&key), Tick(100), false, false, Tick(0));
@@ -331,7 +331,7 @@ fn takes_as_many_entries_as_it_was_made_for() {
 #[test]
 fn stays_even_while_entries_come_and_go() {
     let (entries, seed) = (10_000u32, 3);
-    let mut table = Table::new(entries as usize).unwrap();
+    let mut table = Table::new(entries as usize, Place::default()).unwrap();
     let mut slots: Vec<Slot> = Vec::new();
     for n in 0..entries * 10 {
         if n >= entries {
@@ -348,7 +348,7 @@ fn stays_even_while_entries_come_and_go() {
 
 #[test]
 fn most_connections_are_in_the_bucket_that_is_looked_at_first() {
-    let mut table = Table::new(10_000).unwrap();
+    let mut table = Table::new(10_000, Place::default()).unwrap();
     for n in 0..10_000 {
         let key = key(n);
         table.insert(hash_of(1, &key), entry(&key), Tick(100), false, false, Tick(0)).unwrap();
@@ -359,7 +359,7 @@ fn most_connections_are_in_the_bucket_that_is_looked_at_first() {
 
 #[test]
 fn a_flood_of_half_open_ones_moves_no_established_one() {
-    let mut table = Table::new(1000).unwrap();
+    let mut table = Table::new(1000, Place::default()).unwrap();
     let established: Vec<u32> = (0..700).collect();
     for &n in &established {
         let key = key(n);
@@ -384,7 +384,7 @@ fn a_flood_of_half_open_ones_moves_no_established_one() {
 
 #[test]
 fn the_half_open_one_that_ends_first_leaves() {
-    let mut table = Table::new(1).unwrap();
+    let mut table = Table::new(1, Place::default()).unwrap();
     let mut n = 0;
     // Deadlines wind round the end of the clock.
     let now = Tick(65_530);
@@ -430,8 +430,8 @@ fn a_connection_lives_as_long_as_its_later_direction() {
 
 #[test]
 fn memory_is_known_before_and_asked_for_politely() {
-    let table: Table<Ipv4Addr> = Table::new(10_000).unwrap();
+    let table: Table<Ipv4Addr> = Table::new(10_000, Place::default()).unwrap();
     assert_eq!(table.bytes() as u64, Table::<Ipv4Addr>::bytes_for(10_000));
-    let error = Table::<std::net::Ipv6Addr>::new(1 << 50).err().unwrap();
+    let error = Table::<std::net::Ipv6Addr>::new(1 << 50, Place::default()).err().unwrap();
     assert!(error.bytes > 1 << 50, "{error}");
 }

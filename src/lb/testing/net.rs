@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::super::clock::Now;
 use super::super::hash::HashKey;
 use super::super::ids::{BackendId, PortId, WorkerId};
+use super::super::memory::Place;
 use super::super::packet::{HeapPacket, Packet};
 use super::super::path::{BURST, Origin, process};
 use super::super::shard::{Shard, ShardConfig};
@@ -106,6 +107,7 @@ impl Net {
                 nat,
                 backends_max: BACKENDS_MAX,
                 neighbors_max: 64,
+                place: Place::default(),
                 boot_key: HashKey::from_bytes([9; 16]),
             })
             .unwrap();
