@@ -10,6 +10,7 @@ use std::time::Duration;
 use tidegate::control::config::Config;
 use tidegate::control::serve::{ServeOptions, serve};
 use tidegate::lb::handle::{Request, WorkerHandle};
+use tidegate::lb::latency::PacketClass;
 use tidegate::lb::verdict::DropReason;
 
 const CONFIG: &str = r#"
@@ -80,7 +81,7 @@ fn start() -> Running {
     let (manager, worker) = support::manager(Config::load(Path::new(&path)).unwrap(), Path::new(&path));
     let snapshot = manager.snapshot();
     worker.counters.drop_one(DropReason::NoRoute);
-    worker.latency.record(900, 10);
+    worker.latency.record(PacketClass::Forward, 900, 10);
     let b1 = snapshot.backends().next().unwrap().id;
     let counters = worker.counters.backend(b1).unwrap();
     counters.packets.add(123_456);

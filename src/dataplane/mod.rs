@@ -3,13 +3,15 @@
 mod adapt;
 mod arguments;
 mod devices;
+mod idle;
 mod preflight;
+mod sample;
 mod start;
 mod tx;
 mod worker;
 
 pub use arguments::{EalPlan, worker_cpus};
 pub use devices::{PortReport, PortSetup};
+pub use idle::Idle;
 pub use preflight::{Finding, Severity, free_hugepage_bytes, preflight};
 pub use start::{Dataplane, DataplaneError, Running, Setup, port_stats};
-pub use worker::Idle;

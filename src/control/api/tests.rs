@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::*;
 use crate::control::fixture::{Answering, CONFIG, CONNECTIONS, edited, file, manager};
 use crate::control::serve::{self, Ended, ServeOptions};
+use crate::lb::latency::PacketClass;
 use crate::lb::verdict::DropReason;
 
 /// A management thread with its socket, and workers that answer if asked to.
@@ -30,7 +31,7 @@ impl Bench {
         let socket = dir.path().join("run/api.sock");
         let handles = manager.worker_handles();
         handles[0].counters.drop_one(DropReason::NoService);
-        handles[0].latency.record(100, 1000);
+        handles[0].latency.record(PacketClass::Forward, 100, 1000);
         let snapshot = manager.snapshot();
         let b1 = snapshot.backends().find(|b| &*b.name == "b1").unwrap().id;
         handles[1].counters.backend(b1).unwrap().packets.add(3);
