@@ -171,12 +171,8 @@ fn rates_are_over_the_last_second_whoever_asks() {
         counters.sleep_cycles.add(TSC_HZ / 50 * scale);
     };
     work(&manager, 1);
-    let answer = manager.workers();
-    let first = answer.workers[0].rates;
+    let first = manager.workers().workers[0].rates;
     assert_eq!((first.packets_per_burst, first.cycles_per_packet), (Some(100.0), Some(10_000.0)), "since the start");
-    let busy = first.busy_share.unwrap() * answer.seconds;
-    assert!((busy - 0.01).abs() < 1e-9, "10 ms of work: {busy}");
-
     let mut now = Instant::now();
     for scale in [0, 30] {
         now += Duration::from_secs(1);
