@@ -39,7 +39,7 @@ impl Idle {
     fn pace(self) -> Option<Pace> {
         match self {
             Self::Spin => None,
-            // A port has 1,024 descriptors, which hold what comes within the longest nap up to 10 Mpps a queue.
+            // A port has 1,024 descriptors, which hold what comes within the longest nap up to 9 Mpps a queue.
             Self::Auto => Some(Pace { poll_ns: 100_000, yield_ns: 200_000, nap_part: 8, nap_max_ns: 100_000 }),
             Self::Sleep => Some(Pace { poll_ns: 10_000, yield_ns: 10_000, nap_part: 4, nap_max_ns: 200_000 }),
         }

@@ -145,13 +145,7 @@ impl Sampler {
         }
     }
 
-    /// A packet begins to wait for its next hop. That is rare and long, so each one is measured.
-    #[cold]
-    pub(super) fn hold(&self, mbuf: &mut Mbuf) {
-        mbuf.set_mark(Stamp::at(clock::tsc()).0);
-    }
-
-    /// Such a packet leaves.
+    /// A packet leaves that has waited for its next hop, since [`note_now`].
     pub(super) fn release(&self, mbuf: &Mbuf) {
         let cycles = Stamp(mbuf.mark()).cycles_until(clock::tsc());
         self.latency.record(PacketClass::Held, self.clock.ns(cycles), 1);
@@ -188,6 +182,15 @@ impl Sampler {
 #[inline]
 pub(super) fn port_of(mbuf: &Mbuf) -> PortId {
     PortId(mbuf.port() as u8)
+}
+
+/// Notes on a packet that it begins to wait for its next hop. That is rare and long, so each one is measured.
+///
+/// Takes the packet by value: a reference would keep every packet of the caller's loop in memory instead of in a register.
+#[cold]
+pub(super) fn note_now(mut mbuf: Mbuf) -> Mbuf {
+    mbuf.set_mark(Stamp::at(clock::tsc()).0);
+    mbuf
 }
 
 #[cfg(test)]

@@ -207,7 +207,7 @@ impl Worker {
         in_port: PortId,
         held: &mut Pending<Mbuf>,
     ) {
-        for (mut mbuf, verdict) in burst.drain().zip(verdicts) {
+        for (mbuf, verdict) in burst.drain().zip(verdicts) {
             let counters = &self.shard.counters;
             match *verdict {
                 Verdict::Tx(port) => match self.tx.get_mut(port.index()) {
@@ -222,8 +222,7 @@ impl Worker {
                 Verdict::Handoff(owner) => self.hand_over(owner, in_port, mbuf),
                 Verdict::Hold(slot) => {
                     let port = self.shard.neighbors.port(slot).unwrap_or(in_port);
-                    self.sampler.hold(&mut mbuf);
-                    match held.hold(slot, port, mbuf) {
+                    match held.hold(slot, port, sample::note_now(mbuf)) {
                         Ok(()) => counters.held.add(1),
                         Err(_) => counters.drop_one(DropReason::NeighborQueueFull),
                     }
