@@ -222,7 +222,7 @@ fn drops(answer: &Drops) -> String {
 }
 
 fn latency(answer: &Latency) -> String {
-    let mut table = Table::new(&["PACKETS", ">MEASURED", ">P50", ">P90", ">P99", ">P99.9", ">MAX"]);
+    let mut table = Table::new(&["CLASS", ">MEASURED", ">P50", ">P90", ">P99", ">P99.9", ">MAX"]);
     let mut row = |name: String, q: &Quantiles| {
         let ns = |value: u64| if q.count == 0 { "-".to_owned() } else { text::nanoseconds(value) };
         table.row([name, q.count.to_string(), ns(q.p50), ns(q.p90), ns(q.p99), ns(q.p999), ns(q.max)]);
