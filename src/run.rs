@@ -194,11 +194,13 @@ fn finish(
     }
     let workers = running.workers.clone();
     let buffers = running.buffers();
+    let tsc_hz = Some(running.tsc_hz);
     let stopped = running.stop();
     let seconds = started.elapsed().as_secs_f64();
     let lost_mbufs = close(ports, &buffers);
     let figures = Stats::collect(seconds, &published.current(), &workers)
-        .with_mbufs(lost_mbufs.into(), buffers.capacity().into());
+        .with_mbufs(lost_mbufs.into(), buffers.capacity().into())
+        .with_rates(&workers, tsc_hz);
     println!(
         "received {}, sent {}, answered {}, dropped {}",
         figures.rx_packets,
@@ -262,15 +264,11 @@ fn setup(config: &Config, cpus: &[u32]) -> Setup {
     });
     let idle = match config.dataplane.idle {
         config::Idle::Spin => Idle::Spin,
-        config::Idle::Sleep => Idle::SleepAfter(SLEEP_AFTER),
-        config::Idle::Auto => Idle::SleepAfter(AUTO_SLEEP_AFTER),
+        config::Idle::Sleep => Idle::Sleep,
+        config::Idle::Auto => Idle::Auto,
     };
     Setup { ports: ports.collect(), worker_cpus, mbufs: config.dataplane.mbufs, idle }
 }
-
-/// Empty turns before a nap: some microseconds, and some milliseconds of polling.
-const SLEEP_AFTER: u32 = 64;
-const AUTO_SLEEP_AFTER: u32 = 20_000;
 
 fn check_machine(findings: Vec<Finding>) -> Result<(), RunError> {
     let (errors, warnings): (Vec<_>, Vec<_>) = findings.into_iter().partition(|f| f.severity == Severity::Error);

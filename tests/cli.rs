@@ -10,6 +10,7 @@ use std::time::Duration;
 use tidegate::control::config::Config;
 use tidegate::control::serve::{ServeOptions, serve};
 use tidegate::lb::handle::{Request, WorkerHandle};
+use tidegate::lb::latency::PacketClass;
 use tidegate::lb::verdict::DropReason;
 
 const CONFIG: &str = r#"
@@ -80,7 +81,7 @@ fn start() -> Running {
     let (manager, worker) = support::manager(Config::load(Path::new(&path)).unwrap(), Path::new(&path));
     let snapshot = manager.snapshot();
     worker.counters.drop_one(DropReason::NoRoute);
-    worker.latency.record(900, 10);
+    worker.latency.record(PacketClass::Forward, 900, 10);
     let b1 = snapshot.backends().next().unwrap().id;
     let counters = worker.counters.backend(b1).unwrap();
     counters.packets.add(123_456);
@@ -215,7 +216,7 @@ fn every_view_is_a_table_and_json() {
         ("ports", "net_null0"),
         ("workers", "PACKETS/BURST"),
         ("drops", "no_route"),
-        ("latency", "P99.9"),
+        ("latency", "forward"),
         ("neighbors", "MAC"),
     ];
     for (view, expected) in views {
@@ -227,6 +228,10 @@ fn every_view_is_a_table_and_json() {
         let key = if view == "latency" { "latency_ns" } else { view };
         assert!(status == 0 && !value[key].is_null(), "{view}: {out}");
     }
+    let (_, out, _) = run(&["show", "latency", "--socket", &socket]);
+    let row = |name: &str| out.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {out}"));
+    assert!(["forward", "all but held", "sent by worker 0"].iter().all(|name| row(name).contains(" 10  ")), "{out}");
+    assert!(row("forward").ends_with(" ns") && row("handoff").ends_with(" -"), "{out}");
     let (_, out, _) = run(&["show", "drops", "--all", "--json", "--socket", &socket]);
     let value: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(value["drops"].as_array().unwrap().len(), DropReason::COUNT);

@@ -218,6 +218,18 @@ impl Mbuf {
         self.head().set_port(port);
     }
 
+    /// Notes a number on it that travels with the frame, in the place of the hash that the NIC computed.
+    #[inline]
+    pub fn set_mark(&mut self, mark: u32) {
+        self.head().set_rss_hash(mark);
+    }
+
+    /// What [`set_mark`](Self::set_mark) noted; whatever the NIC or an earlier frame left there if it did not.
+    #[inline]
+    pub fn mark(&self) -> u32 {
+        self.head().rss_hash()
+    }
+
     /// The offload flags, `RTE_MBUF_F_*`.
     #[inline]
     pub fn ol_flags(&self) -> u64 {
@@ -244,7 +256,7 @@ impl Mbuf {
         )
     }
 
-    /// The hash that the NIC computed to choose the queue, when it says so.
+    /// The hash that the NIC computed to choose the queue, when it says so, and until a mark takes its place.
     #[inline]
     pub fn rss_hash(&self) -> Option<u32> {
         let has = self.ol_flags() & u64::from(ffi::RTE_MBUF_F_RX_RSS_HASH) != 0;
@@ -369,7 +381,7 @@ impl Segment {
     field!(nb_segs, set_nb_segs, u16, DPDK_FFI_MBUF_NB_SEGS);
     field!(port, set_port, u16, DPDK_FFI_MBUF_PORT);
     field!(ol_flags, u64, DPDK_FFI_MBUF_OL_FLAGS);
-    field!(rss_hash, u32, DPDK_FFI_MBUF_RSS_HASH);
+    field!(rss_hash, set_rss_hash, u32, DPDK_FFI_MBUF_RSS_HASH);
 
     #[inline(always)]
     fn data(self) -> *mut u8 {

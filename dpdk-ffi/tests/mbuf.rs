@@ -65,6 +65,8 @@ fn the_port_mark_stays_on_the_mbuf() {
     let pool = pool("mark");
     let mut mbuf = pool.alloc().unwrap();
     mbuf.set_port(513);
+    mbuf.set_mark(0xdead_beef);
+    assert_eq!(mbuf.mark(), 0xdead_beef);
     assert_eq!(mbuf.port(), 513);
     assert_eq!((mbuf.frame_len(), mbuf.segment_count()), (0, 1), "neighbouring fields are untouched");
 }

@@ -174,6 +174,8 @@ fn workers(answer: &Workers) -> String {
         ">PACKETS/BURST",
         ">CYCLES/PACKET",
         ">BUSY",
+        ">BUSY TURNS",
+        ">ASLEEP",
         ">CONNECTIONS",
         ">OF",
         ">RECEIVED",
@@ -188,10 +190,12 @@ fn workers(answer: &Workers) -> String {
         table.row([
             worker.id.to_string(),
             or_dash(worker.cpu),
-            format!("{:.0}", worker.packets_per_s),
-            or_dash(worker.packets_per_burst.map(|n| format!("{n:.1}"))),
-            or_dash(worker.cycles_per_packet.map(|n| format!("{n:.0}"))),
-            or_dash(worker.busy_share.map(|share| format!("{:.1}%", share * 100.0))),
+            format!("{:.0}", worker.rates.packets_per_s),
+            or_dash(worker.rates.packets_per_burst.map(|n| format!("{n:.1}"))),
+            or_dash(worker.rates.cycles_per_packet.map(|n| format!("{n:.0}"))),
+            percent(worker.rates.busy_share),
+            percent(worker.rates.busy_turns_share),
+            percent(worker.rates.sleep_share),
             worker.connections.to_string(),
             worker.connections_max.to_string(),
             worker.rx_packets.to_string(),
@@ -218,10 +222,19 @@ fn drops(answer: &Drops) -> String {
 }
 
 fn latency(answer: &Latency) -> String {
-    let Quantiles { p50, p99, p999, max, count } = answer.latency_ns;
-    let mut table = Table::new(&[">P50", ">P99", ">P99.9", ">MAX", ">PACKETS"]);
-    let ns = |value: u64| if count == 0 { "-".to_owned() } else { format!("{value} ns") };
-    table.row([ns(p50), ns(p99), ns(p999), ns(max), count.to_string()]);
+    let mut table = Table::new(&["CLASS", ">MEASURED", ">P50", ">P90", ">P99", ">P99.9", ">MAX"]);
+    let mut row = |name: String, q: &Quantiles| {
+        let ns = |value: u64| if q.count == 0 { "-".to_owned() } else { text::nanoseconds(value) };
+        table.row([name, q.count.to_string(), ns(q.p50), ns(q.p90), ns(q.p99), ns(q.p999), ns(q.max)]);
+    };
+    for (class, quantiles) in answer.latency_ns.classes.rows() {
+        row(class.to_owned(), quantiles);
+    }
+    row("all but held".to_owned(), &answer.latency_ns.all);
+    for worker in &answer.workers {
+        row(format!("sent by worker {}", worker.id), &worker.latency_ns);
+    }
+    table.line(format!("From the receive burst to the transmit burst, in one busy turn of {}.", answer.sample_every));
     table.render()
 }
 
@@ -267,6 +280,10 @@ fn socket(address: &str, port: Option<u16>) -> String {
 
 fn seconds(seconds: f64) -> String {
     text::duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
+fn percent(share: Option<f64>) -> String {
+    or_dash(share.map(|share| format!("{:.1}%", share * 100.0)))
 }
 
 fn or_dash(value: Option<impl ToString>) -> String {

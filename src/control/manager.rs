@@ -9,6 +9,7 @@ use tracing::{debug, error, info, warn};
 
 use super::compile::{CompileError, Compiler, Overrides};
 use super::config::{self, Config, Errors, State, diff};
+use super::gauge::Gauges;
 use super::status::{PortStatus, ReloadReport};
 use super::text;
 use crate::lb::handle::WorkerHandle;
@@ -50,7 +51,7 @@ pub struct Manager {
     pub(super) started: Instant,
     pub(super) standings: HashMap<Key, Standing>,
     pub(super) progress: Vec<Progress>,
-    pub(super) last_look: super::views::Look,
+    pub(super) gauges: Gauges,
     compiler: Compiler,
     healths: HashMap<Key, Health>,
 }
@@ -140,7 +141,7 @@ impl Manager {
             standings: HashMap::new(),
             healths: HashMap::new(),
             progress: vec![Progress::default(); workers.len()],
-            last_look: super::views::Look::start(started),
+            gauges: Gauges::start(started),
             started,
             config_path,
             config,
@@ -281,8 +282,9 @@ impl Manager {
         (up, service.backends.len())
     }
 
-    /// Looks whether the workers turn, and logs it where that has changed; to be called once a second.
+    /// Looks how busy the workers are and whether they turn, and logs it where that has changed; to be called once a second.
     pub fn watch_workers(&mut self) {
+        self.gauges.look(Instant::now(), &self.workers, self.tsc_hz);
         for (worker, progress) in self.workers.iter().zip(&mut self.progress) {
             let turns = worker.counters.turns.get();
             let was_stalled = progress.is_stalled();

@@ -5,9 +5,11 @@ pub mod compile;
 pub mod config;
 #[cfg(test)]
 mod fixture;
+mod gauge;
 pub mod health;
 pub mod manager;
 pub mod memory;
+mod quantiles;
 pub mod registry;
 pub mod replay;
 pub mod serve;

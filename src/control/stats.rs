@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::gauge::Seen;
 use super::memory::TableMemory;
 use crate::lb::handle::WorkerHandle;
 use crate::lb::memory::Footprint;
 use crate::lb::snapshot::{Backend, Snapshot};
 use crate::lb::verdict::DropReason;
+
+pub use super::gauge::Rates;
+pub use super::quantiles::{Classes, LatencyNs, Quantiles};
 
 /// Everything, at one moment. Bytes count from the Ethernet header; `rx_packets` is the sum of `tx_packets`,
 /// `replies`, `punts`, `drops` and `held`.
@@ -57,7 +60,7 @@ pub struct Stats {
     /// One entry a service, in the order of the configuration.
     pub services: Vec<Service>,
     /// Time in the balancer, from the receive burst to the transmit burst, sampled.
-    pub latency_ns: Quantiles,
+    pub latency_ns: LatencyNs,
 }
 
 /// The connection table's figures.
@@ -80,8 +83,8 @@ pub struct Connections {
     pub memory: Option<TableMemory>,
 }
 
-/// One worker's figures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// One worker's figures, all since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Worker {
     /// Its number.
     pub id: u16,
@@ -99,12 +102,24 @@ pub struct Worker {
     pub handoffs: u64,
     /// Connections open now.
     pub connections: u64,
-    /// Turns of the poll loop, and those that found packets.
+    /// Turns of the poll loop.
     pub turns: u64,
     /// Turns that found packets.
     pub busy_turns: u64,
+    /// Packets that they found, in ports and in the rings of other workers.
+    #[serde(default)]
+    pub busy_packets: u64,
     /// TSC cycles spent in them.
     pub busy_cycles: u64,
+    /// TSC cycles spent asleep for want of packets.
+    #[serde(default)]
+    pub sleep_cycles: u64,
+    /// From these.
+    #[serde(flatten)]
+    pub rates: Rates,
+    /// Time in the balancer of the packets that this worker sent.
+    #[serde(default)]
+    pub latency_ns: Quantiles,
 }
 
 /// One service's figures.
@@ -129,21 +144,6 @@ pub struct BackendStats {
     pub connections: u64,
     /// Connections ever opened.
     pub connections_total: u64,
-}
-
-/// Quantiles of a distribution; all 0 when nothing was measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Quantiles {
-    /// Half are below.
-    pub p50: u64,
-    /// 99 % are below.
-    pub p99: u64,
-    /// 99.9 % are below.
-    pub p999: u64,
-    /// The largest.
-    pub max: u64,
-    /// How many were measured.
-    pub count: u64,
 }
 
 impl Stats {
@@ -181,13 +181,21 @@ impl Stats {
             },
             workers: workers.iter().map(worker).collect(),
             services: snapshot.services().iter().map(|s| service(snapshot, s, workers)).collect(),
-            latency_ns: Quantiles::of(workers),
+            latency_ns: LatencyNs::of(workers),
         }
     }
 
     /// Adds what only the data plane knows: packet buffers in use and in all.
     pub fn with_mbufs(self, in_use: u64, total: u64) -> Self {
         Self { mbufs_in_use: in_use, mbufs_total: total, ..self }
+    }
+
+    /// Adds the workers' rates since the start, for which one must know how many TSC cycles a second has.
+    pub fn with_rates(mut self, workers: &[WorkerHandle], tsc_hz: Option<u64>) -> Self {
+        for (row, worker) in self.workers.iter_mut().zip(workers) {
+            row.rates = Seen::of(&worker.counters).rates_since(&Seen::default(), self.seconds, tsc_hz);
+        }
+        self
     }
 
     /// Packets dropped for any reason.
@@ -221,29 +229,6 @@ impl Stats {
     }
 }
 
-impl Quantiles {
-    /// Of the time in the balancer, over all workers.
-    pub fn of(workers: &[WorkerHandle]) -> Self {
-        let Ok(mut histogram) = Histogram::<u64>::new(3) else { return Self::default() };
-        for (ns, count) in workers.iter().flat_map(|w| w.latency.counts()) {
-            // Not the saturating way: that one clips to the range so far instead of widening it.
-            if histogram.record_n(ns, count).is_err() {
-                return Self::default();
-            }
-        }
-        if histogram.is_empty() {
-            return Self::default();
-        }
-        Self {
-            p50: histogram.value_at_quantile(0.50),
-            p99: histogram.value_at_quantile(0.99),
-            p999: histogram.value_at_quantile(0.999),
-            max: histogram.max(),
-            count: histogram.len(),
-        }
-    }
-}
-
 /// What backs the connection tables of all workers, if they say so.
 pub fn table_memory(workers: &[WorkerHandle]) -> Option<TableMemory> {
     let each: Option<Vec<_>> = workers.iter().map(|w| w.table_memory).collect();
@@ -263,7 +248,11 @@ fn worker(w: &WorkerHandle) -> Worker {
         connections: c.connections_active.get(),
         turns: c.turns.get(),
         busy_turns: c.busy_turns.get(),
+        busy_packets: c.busy_packets.get(),
         busy_cycles: c.busy_cycles.get(),
+        sleep_cycles: c.sleep_cycles.get(),
+        rates: Rates::default(),
+        latency_ns: Quantiles::of_worker(w),
     }
 }
 
@@ -292,32 +281,18 @@ mod tests {
     use super::*;
     use crate::lb::counters::Counters;
     use crate::lb::ids::WorkerId;
-    use crate::lb::latency::Latency;
 
     fn worker(id: u16) -> WorkerHandle {
         WorkerHandle {
             id: WorkerId(id),
             cpu: None,
             counters: Arc::new(Counters::new(1)),
-            latency: Arc::new(Latency::default()),
+            latency: Arc::default(),
             connections_max: 10,
             table_bytes: 64,
             table_memory: None,
             requests: Arc::new(ArrayQueue::new(1)),
         }
-    }
-
-    #[test]
-    fn quantiles_are_those_of_all_workers_together() {
-        let workers = [worker(0), worker(1)];
-        assert_eq!(Quantiles::of(&workers), Quantiles::default());
-        workers[0].latency.record(1_000, 98);
-        workers[1].latency.record(50_000, 1);
-        workers[1].latency.record(2_000_000, 1);
-        let q = Quantiles::of(&workers);
-        assert_eq!(q.count, 100);
-        let near = |value: u64, wanted: u64| value.abs_diff(wanted) * 100 <= wanted * 7;
-        assert!(near(q.p50, 1_000) && near(q.p99, 50_000) && near(q.max, 2_000_000), "{q:?}");
     }
 
     #[test]
@@ -354,6 +329,18 @@ mod tests {
         let stats = Stats::collect(1.0, &Snapshot::build(spec, None).unwrap(), &workers);
         assert_eq!((stats.rx_packets, stats.drops_total(), stats.connections.capacity), (10, 2, 20));
         assert!(stats.balances());
+        workers[1].counters.busy_turns.add(2);
+        workers[1].counters.busy_packets.add(10);
+        workers[1].counters.busy_cycles.add(500);
+        let stats = stats.with_rates(&workers, Some(1_000));
+        assert_eq!(stats.workers[1].rates.busy_share, Some(0.5));
+        assert_eq!(stats.workers[1].rates.packets_per_burst, Some(5.0));
+        let json = serde_json::to_value(&stats).unwrap();
+        assert_eq!(
+            (&json["workers"][1]["cycles_per_packet"], &json["workers"][0]["busy_share"]),
+            (&50.0.into(), &0.0.into())
+        );
+        assert_eq!(serde_json::from_value::<Stats>(json).unwrap(), stats);
         assert_eq!(stats.drops.into_iter().collect::<Vec<_>>(), [("runt".to_owned(), 2)]);
     }
 }

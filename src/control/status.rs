@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use super::memory::TableMemory;
-pub use super::stats::{Quantiles, Stats};
+pub use super::stats::{LatencyNs, Quantiles, Rates, Stats};
 
 /// `GET /v1/status`: the process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -194,7 +194,7 @@ pub struct PortStatus {
 /// `GET /v1/workers`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Workers {
-    /// What `seconds` and the rates are taken over: since the last look, or the start.
+    /// What the rates are taken over: the last second or so; in the first one, the time since the start.
     pub seconds: f64,
     /// In order of number.
     pub workers: Vec<WorkerStatus>,
@@ -221,14 +221,9 @@ pub struct WorkerStatus {
     pub connections: u64,
     /// Connections that it may track.
     pub connections_max: u64,
-    /// Packets received a second.
-    pub packets_per_s: f64,
-    /// Packets in a burst that had any; `null` without packets.
-    pub packets_per_burst: Option<f64>,
-    /// TSC cycles spent on a packet; `null` without packets.
-    pub cycles_per_packet: Option<f64>,
-    /// Share of the time with packets at hand, 0 to 1; `null` where the clock's rate is not known.
-    pub busy_share: Option<f64>,
+    /// How busy it is.
+    #[serde(flatten)]
+    pub rates: Rates,
     /// Number of the snapshot that it uses.
     pub generation: u64,
     /// Whether its loop has stopped turning.
@@ -254,9 +249,22 @@ pub struct DropStatus {
 }
 
 /// `GET /v1/latency`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latency {
-    /// Time in the balancer, from the receive burst to the transmit burst, sampled.
+    /// Time in the balancer, from the receive burst to the end of the transmit burst, since the start.
+    pub latency_ns: LatencyNs,
+    /// Of one busy turn of the poll loop in this many, every packet is measured; of the class `held`, all are.
+    pub sample_every: u32,
+    /// In order of number.
+    pub workers: Vec<WorkerLatency>,
+}
+
+/// The part of one worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerLatency {
+    /// Its number.
+    pub id: u16,
+    /// Of all sampled packets that it sent.
     pub latency_ns: Quantiles,
 }
 

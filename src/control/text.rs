@@ -18,9 +18,27 @@ pub fn duration(duration: Duration) -> String {
     parts.join(" ")
 }
 
+/// In the unit that leaves it two digits at least before the point: `9500 ns`, `12.3 us`, `40.1 ms`.
+pub fn nanoseconds(ns: u64) -> String {
+    match ns {
+        0..10_000 => format!("{ns} ns"),
+        10_000..10_000_000 => format!("{:.1} us", ns as f64 / 1e3),
+        _ => format!("{:.1} ms", ns as f64 / 1e6),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nanoseconds_keep_their_digits() {
+        let cases =
+            [(0, "0 ns"), (9_999, "9999 ns"), (12_345, "12.3 us"), (9_999_900, "9999.9 us"), (10_000_000, "10.0 ms")];
+        for (ns, text) in cases {
+            assert_eq!(nanoseconds(ns), text);
+        }
+    }
 
     #[test]
     fn durations_show_two_units() {

@@ -7,29 +7,10 @@ use super::config::{Backend, Service, State};
 use super::manager::{Manager, Progress};
 use super::stats::{BackendStats, table_memory};
 use super::status::*;
+use crate::lb;
 use crate::lb::handle::WorkerHandle;
 use crate::lb::snapshot::Snapshot;
 use crate::lb::verdict::DropReason;
-
-/// The workers' counters at the last look, which rates are taken from.
-pub(super) struct Look {
-    at: Instant,
-    workers: Vec<Seen>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Seen {
-    rx_packets: u64,
-    busy_turns: u64,
-    busy_cycles: u64,
-}
-
-impl Look {
-    /// All counters were zero at `at`.
-    pub(super) fn start(at: Instant) -> Self {
-        Self { at, workers: Vec::new() }
-    }
-}
 
 impl Manager {
     /// `GET /v1/status`.
@@ -55,7 +36,7 @@ impl Manager {
         let stats = Stats::collect(self.uptime().as_secs_f64(), &self.published.current(), &self.workers);
         // All ports share one pool.
         let (in_use, total) = (self.ports)().first().map_or((0, 0), |port| (port.mbufs_in_use, port.mbufs_total));
-        stats.with_mbufs(in_use, total)
+        stats.with_mbufs(in_use, total).with_rates(&self.workers, self.tsc_hz)
     }
 
     /// `GET /v1/services`.
@@ -121,21 +102,14 @@ impl Manager {
         }
     }
 
-    /// `GET /v1/workers`; what the next one's rates are taken from is noted.
-    pub fn workers(&mut self) -> Workers {
-        let now = Instant::now();
-        let seconds = now.duration_since(self.last_look.at).as_secs_f64();
-        let mut seen = Vec::with_capacity(self.workers.len());
-        let mut rows = Vec::with_capacity(self.workers.len());
-        for (index, worker) in self.workers.iter().enumerate() {
-            let before = self.last_look.workers.get(index).copied().unwrap_or_default();
-            let progress = self.progress.get(index).copied().unwrap_or_default();
-            let (row, counters) = worker_row(worker, before, progress, seconds, self.tsc_hz);
-            rows.push(row);
-            seen.push(counters);
+    /// `GET /v1/workers`.
+    pub fn workers(&self) -> Workers {
+        let (seconds, rates) = self.gauges.rates(Instant::now(), &self.workers, self.tsc_hz);
+        let rows = self.workers.iter().zip(&self.progress).zip(rates);
+        Workers {
+            seconds,
+            workers: rows.map(|((worker, &progress), rates)| worker_row(worker, progress, rates)).collect(),
         }
-        self.last_look = Look { at: now, workers: seen };
-        Workers { seconds, workers: rows }
     }
 
     /// `GET /v1/drops`; `all` has the reasons that never occurred, too.
@@ -150,7 +124,12 @@ impl Manager {
 
     /// `GET /v1/latency`.
     pub fn latency(&self) -> Latency {
-        Latency { latency_ns: Quantiles::of(&self.workers) }
+        let of_worker = |w: &WorkerHandle| WorkerLatency { id: w.id.0, latency_ns: Quantiles::of_worker(w) };
+        Latency {
+            latency_ns: LatencyNs::of(&self.workers),
+            sample_every: lb::latency::Latency::SAMPLE_EVERY,
+            workers: self.workers.iter().map(of_worker).collect(),
+        }
     }
 
     /// `GET /v1/ports`, as a question that may be asked without the manager: drivers may take their time.
@@ -169,36 +148,20 @@ impl Manager {
     }
 }
 
-fn worker_row(
-    worker: &WorkerHandle,
-    before: Seen,
-    progress: Progress,
-    seconds: f64,
-    tsc_hz: Option<u64>,
-) -> (WorkerStatus, Seen) {
+fn worker_row(worker: &WorkerHandle, progress: Progress, rates: Rates) -> WorkerStatus {
     let c = &worker.counters;
-    let seen =
-        Seen { rx_packets: c.rx_packets.get(), busy_turns: c.busy_turns.get(), busy_cycles: c.busy_cycles.get() };
-    let packets = seen.rx_packets.saturating_sub(before.rx_packets) as f64;
-    let busy_turns = seen.busy_turns.saturating_sub(before.busy_turns) as f64;
-    let cycles = seen.busy_cycles.saturating_sub(before.busy_cycles) as f64;
-    let cycles_passed = tsc_hz.map(|hz| hz as f64 * seconds).filter(|&passed| passed > 0.0);
-    let row = WorkerStatus {
+    WorkerStatus {
         id: worker.id.0,
         cpu: worker.cpu,
-        rx_packets: seen.rx_packets,
+        rx_packets: c.rx_packets.get(),
         tx_packets: c.tx_packets.get(),
         replies: c.replies.get(),
         drops: c.drops_total(),
         handoffs: c.handoffs.get(),
         connections: c.connections_active.get(),
         connections_max: worker.connections_max,
-        packets_per_s: if seconds > 0.0 { packets / seconds } else { 0.0 },
-        packets_per_burst: (busy_turns > 0.0).then(|| packets / busy_turns),
-        cycles_per_packet: (packets > 0.0).then(|| cycles / packets),
-        busy_share: cycles_passed.map(|passed| (cycles / passed).min(1.0)),
+        rates,
         generation: c.generation.get(),
         stalled: progress.is_stalled(),
-    };
-    (row, seen)
+    }
 }

@@ -3,15 +3,17 @@
 mod adapt;
 mod arguments;
 mod devices;
+mod idle;
 mod numa;
 mod preflight;
+mod sample;
 mod start;
 mod tx;
 mod worker;
 
 pub use arguments::{EalPlan, worker_cpus};
 pub use devices::{PortReport, PortSetup};
+pub use idle::Idle;
 pub use numa::numa_node;
 pub use preflight::{Finding, Severity, free_hugepage_bytes, free_table_bytes, preflight, reserve_for_tables};
 pub use start::{Dataplane, DataplaneError, Running, Setup, port_stats};
-pub use worker::Idle;

@@ -10,8 +10,10 @@ use dpdk_ffi::{
 };
 
 use super::devices::{self, PortReport, PortSetup, Started};
+use super::idle::Idle;
+use super::sample::Sampler;
 use super::tx::{Tx, Way};
-use super::worker::{Idle, Order, Peer, TurnClock, Worker};
+use super::worker::{Order, Peer, TurnClock, Worker};
 use crate::lb::handle::{REQUESTS_MAX, WorkerHandle};
 use crate::lb::ids::PortId;
 use crate::lb::latency::Latency;
@@ -237,6 +239,7 @@ impl Common {
         let peer = |(i, ring): (usize, &MpProducer)| {
             (i != own).then(|| Peer { ring: ring.clone(), waiting: MbufBurst::new() })
         };
+        let (latency, queues) = (Arc::new(Latency::default()), share.rx.len());
         let others = self.heard.iter().enumerate().filter(|&(i, _)| i != own);
         Ok(Worker {
             shard: Shard::new(config)?,
@@ -250,7 +253,7 @@ impl Common {
             tell: others.map(|(_, heard)| heard.clone()).collect(),
             heard: self.heard.get(own).cloned().unwrap_or_else(|| Arc::new(ArrayQueue::new(1))),
             requests: Arc::new(ArrayQueue::new(REQUESTS_MAX)),
-            latency: Arc::new(Latency::default()),
+            sampler: Sampler::new(latency, self.clock, queues),
             pool: self.pool.clone(),
             announce: self.announce.clone(),
             clock: self.clock,
@@ -263,7 +266,7 @@ fn handle(worker: &Worker, cpu: u32) -> WorkerHandle {
         id: worker.shard.worker,
         cpu: Some(cpu),
         counters: worker.shard.counters.clone(),
-        latency: worker.latency.clone(),
+        latency: worker.sampler.latency(),
         connections_max: worker.shard.capacity(),
         table_bytes: worker.shard.table_bytes() as u64,
         table_memory: Some(worker.shard.table_footprint()),

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 use dpdk_ffi::{Mbuf, MbufBurst, Mempool, MpProducer, RingConsumer, RxQueue, clock};
 
+use super::idle::{Idle, Rest};
+use super::sample::{self, Sampler};
 use super::tx::{Class, Tx, retry};
 use crate::lb::clock::Now;
 use crate::lb::handle::Request;
 use crate::lb::ids::{PortId, WorkerId};
-use crate::lb::latency::Latency;
 use crate::lb::neighbor::Learned;
 use crate::lb::path::{self, BURST, Origin};
 use crate::lb::pending::Pending;
@@ -19,18 +19,6 @@ use crate::lb::publish::Published;
 use crate::lb::shard::{Outgoing, Shard};
 use crate::lb::snapshot::Snapshot;
 use crate::lb::verdict::{DropReason, Verdict};
-
-/// What a worker does while there is no traffic.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Idle {
-    /// Polls on: the lowest latency, and a whole CPU.
-    Spin,
-    /// Sleeps for some microseconds after this many empty turns.
-    SleepAfter(u32),
-}
-
-/// How long a sleep lasts: short against a network's latency, long against a turn.
-const NAP: Duration = Duration::from_micros(50);
 
 /// What all workers are to do, set by the management thread.
 #[derive(Debug, Default)]
@@ -71,7 +59,7 @@ pub(super) struct Worker {
     /// Where to tell the others.
     pub tell: Vec<Arc<ArrayQueue<Learned>>>,
     pub requests: Arc<ArrayQueue<Request>>,
-    pub latency: Arc<Latency>,
+    pub sampler: Sampler,
     /// For frames of our own.
     pub pool: Mempool,
     /// Ports on which addresses are announced.
@@ -101,7 +89,7 @@ impl TurnClock {
     }
 
     #[inline]
-    fn ns(&self, cycles: u64) -> u64 {
+    pub(super) fn ns(&self, cycles: u64) -> u64 {
         ((u128::from(cycles) * u128::from(self.ns_per_cycle)) >> 32) as u64
     }
 
@@ -113,8 +101,6 @@ impl TurnClock {
 
 /// Turns between two looks at questions and at what the other workers say.
 const CHORES_EVERY: u64 = 64;
-/// Busy turns between two latency samples.
-const SAMPLE_EVERY: u64 = 64;
 /// Buckets that one question may look at.
 const REQUEST_BUCKETS: usize = 4096;
 /// Announcements sent in one round of chores, so that many VIPs do not fill a queue at once.
@@ -128,7 +114,8 @@ impl Worker {
         let mut announcements = self.announcements(&snapshot, None);
         let mut held = Pending::default();
         let mut burst = MbufBurst::<BURST>::new();
-        let (mut turn, mut empty_turns, mut busy_turns) = (0u64, 0u32, 0u64);
+        let mut turn = 0u64;
+        let mut rest = Rest::new(self.idle, self.clock);
         let mut tsc = clock::tsc();
         loop {
             let order = self.order.0.load(Ordering::Acquire);
@@ -140,7 +127,7 @@ impl Worker {
             }
             let received = self.turn(&snapshot, now, order == Order::RUN, &mut burst, &mut held);
             self.shard.tick(&snapshot, now);
-            if turn.is_multiple_of(CHORES_EVERY) || self.has_chores() {
+            if turn.is_multiple_of(CHORES_EVERY) || self.has_chores() || rest.is_napping() {
                 self.chores(now, &mut held, &mut announcements);
             }
             for tx in &mut self.tx {
@@ -148,19 +135,16 @@ impl Worker {
             }
             let end = clock::tsc();
             turn += 1;
+            self.sampler.turn_ends(end, received > 0);
             if received > 0 {
-                busy_turns += 1;
-                empty_turns = 0;
                 self.shard.counters.busy_turns.add(1);
+                self.shard.counters.busy_packets.add(received);
                 self.shard.counters.busy_cycles.add(end.wrapping_sub(tsc));
-                if busy_turns.is_multiple_of(SAMPLE_EVERY) || busy_turns == 1 {
-                    self.latency.record(self.clock.ns(end.wrapping_sub(tsc)), received);
-                }
+                rest.wake();
             } else if order == Order::STOP {
                 break;
             } else {
-                empty_turns = empty_turns.saturating_add(1);
-                self.rest(empty_turns);
+                rest.rest(end, &self.shard.counters);
             }
             // Last, so that whoever sees it also sees what else this turn has counted.
             self.shard.counters.turns.add(1);
@@ -190,6 +174,7 @@ impl Worker {
             if queue.burst(burst) == 0 {
                 continue;
             }
+            self.sampler.received(&self.shard.counters);
             handled += burst.len() as u64;
             let bytes = burst.as_slice().iter().map(|m| m.frame_len() as u64).sum();
             self.shard.counters.rx_packets.add(burst.len() as u64);
@@ -197,13 +182,15 @@ impl Worker {
             let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
             let packets = burst.as_mut_slice();
             path::process(&mut self.shard, snapshot, now, Origin::Port, |_| port, packets, &mut verdicts);
+            self.sampler.decided(&verdicts, &self.shard.counters);
             self.carry_out(burst, &verdicts, port, held);
         }
         if self.inbox.dequeue_burst(burst) > 0 {
             handled += burst.len() as u64;
             let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
-            let port_of = |m: &Mbuf| PortId(m.port() as u8);
-            path::process(&mut self.shard, snapshot, now, Origin::Ring, port_of, burst.as_mut_slice(), &mut verdicts);
+            let packets = burst.as_mut_slice();
+            path::process(&mut self.shard, snapshot, now, Origin::Ring, sample::port_of, packets, &mut verdicts);
+            self.sampler.taken_over(burst.as_slice(), &verdicts);
             self.carry_out(burst, &verdicts, PortId(0), held);
         }
         for tx in &mut self.tx {
@@ -235,7 +222,7 @@ impl Worker {
                 Verdict::Handoff(owner) => self.hand_over(owner, in_port, mbuf),
                 Verdict::Hold(slot) => {
                     let port = self.shard.neighbors.port(slot).unwrap_or(in_port);
-                    match held.hold(slot, port, mbuf) {
+                    match held.hold(slot, port, sample::note_now(mbuf)) {
                         Ok(()) => counters.held.add(1),
                         Err(_) => counters.drop_one(DropReason::NeighborQueueFull),
                     }
@@ -250,7 +237,7 @@ impl Worker {
     fn hand_over(&mut self, owner: WorkerId, in_port: PortId, mut mbuf: Mbuf) {
         self.shard.counters.handoffs.add(1);
         // The ring does not carry the port, so the mbuf does.
-        mbuf.set_port(u16::from(in_port.0));
+        self.sampler.address(&mut mbuf, in_port);
         let Some(Some(peer)) = self.peers.get_mut(owner.index()) else {
             return self.shard.counters.drop_one(DropReason::RingFull);
         };
@@ -297,7 +284,7 @@ impl Worker {
 
     /// Sends what waited for next hops that answered, and drops what waited for those that did not.
     fn settle(&mut self, held: &mut Pending<Mbuf>) {
-        let Self { shard, tx, .. } = self;
+        let Self { shard, tx, sampler, .. } = self;
         while let Some((slot, answered)) = shard.settled.pop() {
             let mac = if answered { shard.neighbors.mac(slot) } else { None };
             let counters = &shard.counters;
@@ -306,6 +293,7 @@ impl Worker {
                 match (mac, tx.get_mut(port.index())) {
                     (Some(mac), Some(tx)) => {
                         path::complete(&mut mbuf, mac);
+                        sampler.release(&mbuf);
                         tx.send(Class::Forward, mbuf, counters);
                     }
                     _ => counters.drop_one(DropReason::NeighborUnresolved),
@@ -333,14 +321,6 @@ impl Worker {
         let mut new = path::announcements(next);
         new.retain(|out| self.announce.contains(&out.port) && !known.contains(out));
         new
-    }
-
-    #[inline]
-    fn rest(&self, empty_turns: u32) {
-        match self.idle {
-            Idle::SleepAfter(turns) if empty_turns >= turns => std::thread::sleep(NAP),
-            _ => std::hint::spin_loop(),
-        }
     }
 }
 

@@ -88,8 +88,12 @@ pub struct Counters {
     pub turns: Counter,
     /// Turns that found packets.
     pub busy_turns: Counter,
+    /// Packets that those turns found, in ports and in the rings of other workers.
+    pub busy_packets: Counter,
     /// TSC cycles spent in turns that found packets.
     pub busy_cycles: Counter,
+    /// TSC cycles spent asleep for want of packets.
+    pub sleep_cycles: Counter,
     /// Generation of the snapshot in use.
     pub generation: Counter,
     drops: [Counter; DropReason::COUNT],
@@ -118,7 +122,9 @@ impl Counters {
             held: zero(),
             turns: zero(),
             busy_turns: zero(),
+            busy_packets: zero(),
             busy_cycles: zero(),
+            sleep_cycles: zero(),
             generation: zero(),
             drops: std::array::from_fn(|_| zero()),
             backends: (0..backends_max).map(|_| BackendCounters::default()).collect(),

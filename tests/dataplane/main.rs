@@ -11,3 +11,5 @@ mod traffic;
 
 mod endings;
 mod forwarding;
+mod idle;
+mod latency;

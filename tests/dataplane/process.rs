@@ -54,6 +54,13 @@ impl Setup {
         &self.config
     }
 
+    /// Replaces a part of the configuration.
+    pub fn edit(&mut self, from: &str, to: &str) {
+        assert!(self.config.contains(from), "{from}");
+        self.config = self.config.replacen(from, to, 1);
+        self.write_config(&self.config);
+    }
+
     pub fn write_config(&self, text: &str) {
         // In the place of the sections, paths of the directory are written as `DIR`.
         let text = text.replace("DIR", &self.dir.path().display().to_string());
@@ -110,6 +117,16 @@ impl Running {
     pub fn signal(&self, name: &str) {
         let pid = self.child.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// CPU time of all its threads so far.
+    pub fn cpu_time(&self) -> Duration {
+        let tasks = format!("/proc/{}/task", self.child.as_ref().unwrap().id());
+        let of = |task: std::fs::DirEntry| {
+            let text = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            text.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
+        };
+        Duration::from_nanos(std::fs::read_dir(tasks).unwrap().flatten().map(of).sum())
     }
 
     /// Another command of the same program, over the socket.

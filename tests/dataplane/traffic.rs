@@ -12,7 +12,7 @@ use tidegate::wire::tcp::flags;
 use crate::frames::{Flow, Link, v4, v6};
 
 pub const OWN: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
-const ROUTER: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+pub const ROUTER: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 
 /// Port and services of the tests: TCP and UDP, IPv4 and IPv6, in one mode.
 pub fn sections(device: &str, mode: &str) -> String {
@@ -53,23 +53,33 @@ fn flow(n: u16) -> Flow {
     Flow { src: (src, 1024 + n), dst: (dst, 80), tcp_flags: (n & 2 == 0).then_some(flags::SYN), ttl: 64 }
 }
 
-/// Writes `packets` packets of each of `flows`; TCP flows begin with their SYN.
-pub fn write(path: &Path, flows: impl Iterator<Item = u16> + Clone, packets: usize) -> u64 {
-    let mut writer = Writer::new(std::fs::File::create(path).unwrap(), Resolution::Micros).unwrap();
+/// `packets` packets of each of `flows`; TCP flows begin with their SYN.
+pub fn frames(flows: impl Iterator<Item = u16> + Clone, packets: usize) -> Vec<Vec<u8>> {
     let link = Link { dst: OWN, src: ROUTER, vlan: None };
-    let mut count = 0;
-    for round in 0..packets {
-        for n in flows.clone() {
-            let mut flow = flow(n);
-            if round > 0 {
-                flow.tcp_flags = flow.tcp_flags.map(|_| flags::ACK);
-            }
-            writer.write(count, &flow.frame(link, 18)).unwrap();
-            count += 1;
+    let rounds = (0..packets).flat_map(|round| flows.clone().map(move |n| (round, n)));
+    let frame = |(round, n)| {
+        let mut flow = flow(n);
+        if round > 0 {
+            flow.tcp_flags = flow.tcp_flags.map(|_| flags::ACK);
         }
+        flow.frame(link, 18)
+    };
+    rounds.map(frame).collect()
+}
+
+/// Writes them to a capture; returns how many they are.
+pub fn write_frames(path: &Path, frames: &[Vec<u8>]) -> u64 {
+    let mut writer = Writer::new(std::fs::File::create(path).unwrap(), Resolution::Micros).unwrap();
+    for (at, frame) in (0..).zip(frames) {
+        writer.write(at, frame).unwrap();
     }
     writer.finish().unwrap();
-    count
+    frames.len() as u64
+}
+
+/// Both together.
+pub fn write(path: &Path, flows: impl Iterator<Item = u16> + Clone, packets: usize) -> u64 {
+    write_frames(path, &frames(flows, packets))
 }
 
 /// A client's address and port, and the protocol.

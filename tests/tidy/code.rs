@@ -109,7 +109,10 @@ fn unsafe_stays_where_it_is_watched() {
         let lines = code_lines(&source).into_iter().filter(|(_, line)| has_word(line, "unsafe"));
         faults.extend(lines.map(|(number, _)| format!("{}:{number}", source.path)));
     }
-    assert_none("unsafe only in dpdk-ffi, in what one kind of processor does better and in the memory of the tables", &faults);
+    assert_none(
+        "unsafe only in dpdk-ffi, in what one kind of processor does better and in the memory of the tables",
+        &faults,
+    );
 }
 
 /// Numbered lines without comments and without the content of strings.

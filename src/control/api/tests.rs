@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::*;
 use crate::control::fixture::{Answering, CONFIG, CONNECTIONS, edited, file, manager};
 use crate::control::serve::{self, Ended, ServeOptions};
+use crate::lb::latency::PacketClass;
 use crate::lb::verdict::DropReason;
 
 /// A management thread with its socket, and workers that answer if asked to.
@@ -30,7 +31,7 @@ impl Bench {
         let socket = dir.path().join("run/api.sock");
         let handles = manager.worker_handles();
         handles[0].counters.drop_one(DropReason::NoService);
-        handles[0].latency.record(100, 1000);
+        handles[0].latency.record(PacketClass::Forward, 100, 1000);
         let snapshot = manager.snapshot();
         let b1 = snapshot.backends().find(|b| &*b.name == "b1").unwrap().id;
         handles[1].counters.backend(b1).unwrap().packets.add(3);
@@ -109,7 +110,7 @@ fn every_view_answers_with_its_figures() {
     assert_eq!((&drops[0]["reason"], &drops[0]["count"], &drops[1]), (&"no_service".into(), &1.into(), &Value::Null));
     assert_eq!(bench.get("/v1/drops?all")["drops"].as_array().unwrap().len(), DropReason::COUNT);
     let latency = &bench.get("/v1/latency")["latency_ns"];
-    assert_eq!(latency["count"], 1000);
+    assert_eq!((&latency["count"], &latency["classes"]["forward"]["count"]), (&1000.into(), &1000.into()));
     assert!((100..108).contains(&latency["p99"].as_u64().unwrap()), "{latency}");
     let status = bench.get("/v1/status");
     assert_eq!((&status["generation"], &status["workers"]), (&1.into(), &2.into()));

@@ -159,7 +159,7 @@ pub static DATAPLANE: TableDoc = TableDoc {
             Kind::Word(words::<Idle>),
             "\"auto\"",
             INIT,
-            "What a worker does without traffic: `spin` polls on, `sleep` soon sleeps, `auto` polls first and then sleeps",
+            "What a worker does without traffic: `spin` polls on, `auto` slows down in steps to naps of 100 us, `sleep` naps sooner and up to 200 us",
         ),
     ],
 };

@@ -159,25 +159,38 @@ fn a_worker_that_does_not_turn_is_noticed_after_five_looks() {
 }
 
 #[test]
-fn rates_are_over_the_time_since_the_last_look() {
+fn rates_are_over_the_last_second_whoever_asks() {
     let Bench { mut manager, .. } = bench();
-    let counters = manager.workers[0].counters.clone();
-    counters.rx_packets.add(1000);
-    counters.busy_turns.add(10);
-    counters.busy_cycles.add(50_000);
-    let first = manager.workers().workers[0].clone();
-    assert_eq!((first.packets_per_burst, first.cycles_per_packet), (Some(100.0), Some(50.0)));
-    counters.rx_packets.add(30);
-    counters.busy_turns.add(10);
-    std::thread::sleep(Duration::from_millis(20));
-    counters.busy_cycles.add(TSC_HZ / 100);
-    let answer = manager.workers();
-    let second = &answer.workers[0];
-    assert_eq!((second.rx_packets, second.packets_per_burst), (1030, Some(3.0)));
-    let busy = second.busy_share.unwrap() * answer.seconds;
-    assert!((busy - 0.01).abs() < 1e-9, "10 ms of work: {busy}");
-    let idle = manager.workers().workers[1].clone();
-    assert_eq!((idle.packets_per_burst, idle.cycles_per_packet, idle.busy_share), (None, None, Some(0.0)));
+    let work = |manager: &Manager, scale: u64| {
+        let counters = &manager.workers[0].counters;
+        counters.rx_packets.add(1_000 * scale);
+        counters.turns.add(100 * scale);
+        counters.busy_turns.add(10 * scale);
+        counters.busy_packets.add(1_000 * scale);
+        counters.busy_cycles.add(TSC_HZ / 100 * scale);
+        counters.sleep_cycles.add(TSC_HZ / 50 * scale);
+    };
+    work(&manager, 1);
+    let first = manager.workers().workers[0].rates;
+    assert_eq!((first.packets_per_burst, first.cycles_per_packet), (Some(100.0), Some(10_000.0)), "since the start");
+    let mut now = Instant::now();
+    for scale in [0, 30] {
+        now += Duration::from_secs(1);
+        work(&manager, scale);
+        manager.gauges.look(now, &manager.workers, manager.tsc_hz);
+    }
+    for _ in 0..2 {
+        // Too early to be a look of its own, as is every question.
+        work(&manager, 5);
+        manager.gauges.look(now + Duration::from_millis(10), &manager.workers, manager.tsc_hz);
+        let answer = manager.workers();
+        let (busy, idle) = (answer.workers[0].rates, answer.workers[1].rates);
+        assert!((answer.seconds - 1.0).abs() < 1e-9, "{}", answer.seconds);
+        assert_eq!((busy.packets_per_s, busy.busy_turns_share), (30_000.0, Some(0.1)));
+        let near = |share: Option<f64>, wanted: f64| (share.unwrap() - wanted).abs() < 1e-9;
+        assert!(near(busy.busy_share, 0.3) && near(busy.sleep_share, 0.6), "{busy:?}");
+        assert_eq!((idle.packets_per_burst, idle.cycles_per_packet, idle.busy_share), (None, None, Some(0.0)));
+    }
 }
 
 #[test]
