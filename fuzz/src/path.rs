@@ -266,7 +266,7 @@ impl Run {
         let mut verdicts = [UNSET; BURST];
         let (now, snapshot) = (self.now(), self.snapshot.clone());
         let shard = &mut self.workers[worker].shard;
-        let count = path::process(shard, &snapshot, now, origin, |f: &Frame| f.port, &mut burst, &mut verdicts);
+        let count = path::process(shard, &snapshot, now, origin, |f: &Frame| f.port, &mut burst, &mut verdicts).count;
         assert_eq!(count, burst.len());
         assert!(verdicts[..count].iter().all(|&v| v != UNSET) && verdicts[count..].iter().all(|&v| v == UNSET));
         for (frame, verdict) in burst.into_iter().zip(verdicts) {

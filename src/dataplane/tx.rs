@@ -63,6 +63,14 @@ impl Tx {
         send(&mut self.way, &mut self.forward, class, mbuf, counters);
     }
 
+    /// Takes a whole burst of forwarded packets.
+    #[inline]
+    pub(super) fn send_all(&mut self, burst: &mut MbufBurst<BURST>, counters: &Counters) {
+        // Packets of an earlier burst go first, as they came.
+        self.flush(counters);
+        transmit(&mut self.way, burst, Class::Forward, counters);
+    }
+
     /// Sends what was collected; true if there was anything.
     #[inline]
     pub(super) fn flush(&mut self, counters: &Counters) -> bool {
@@ -110,7 +118,8 @@ fn transmit<const N: usize>(way: &mut Way, burst: &mut MbufBurst<N>, class: Clas
         Way::Queue(queue, _) => {
             let (before, bytes) = (burst.len() as u64, bytes_of(burst));
             retry(burst, |burst| queue.burst(burst));
-            count(counters, class, before - burst.len() as u64, bytes - bytes_of(burst));
+            let (left, bytes_left) = if burst.is_empty() { (0, 0) } else { (burst.len() as u64, bytes_of(burst)) };
+            count(counters, class, before - left, bytes - bytes_left);
         }
         Way::Ring(ring) => {
             for mbuf in burst.as_mut_slice() {

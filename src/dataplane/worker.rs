@@ -176,22 +176,22 @@ impl Worker {
             }
             self.sampler.received(&self.shard.counters);
             handled += burst.len() as u64;
-            let bytes = burst.as_slice().iter().map(|m| m.frame_len() as u64).sum();
-            self.shard.counters.rx_packets.add(burst.len() as u64);
-            self.shard.counters.rx_bytes.add(bytes);
             let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
             let packets = burst.as_mut_slice();
-            path::process(&mut self.shard, snapshot, now, Origin::Port, |_| port, packets, &mut verdicts);
+            let done = path::process(&mut self.shard, snapshot, now, Origin::Port, |_| port, packets, &mut verdicts);
+            self.shard.counters.rx_packets.add(done.count as u64);
+            self.shard.counters.rx_bytes.add(done.bytes);
             self.sampler.decided(&verdicts, &self.shard.counters);
-            self.carry_out(burst, &verdicts, port, held);
+            self.carry_out(burst, done.all_to, &verdicts, port, held);
         }
         if self.inbox.dequeue_burst(burst) > 0 {
             handled += burst.len() as u64;
             let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
             let packets = burst.as_mut_slice();
-            path::process(&mut self.shard, snapshot, now, Origin::Ring, sample::port_of, packets, &mut verdicts);
+            let shard = &mut self.shard;
+            let done = path::process(shard, snapshot, now, Origin::Ring, sample::port_of, packets, &mut verdicts);
             self.sampler.taken_over(burst.as_slice(), &verdicts);
-            self.carry_out(burst, &verdicts, PortId(0), held);
+            self.carry_out(burst, done.all_to, &verdicts, PortId(0), held);
         }
         for tx in &mut self.tx {
             handled += u64::from(tx.relay(&self.shard.counters));
@@ -201,6 +201,21 @@ impl Worker {
 
     #[inline]
     fn carry_out(
+        &mut self,
+        burst: &mut MbufBurst<BURST>,
+        all_to: Option<PortId>,
+        verdicts: &[Verdict; BURST],
+        in_port: PortId,
+        held: &mut Pending<Mbuf>,
+    ) {
+        match all_to.and_then(|port| self.tx.get_mut(port.index())) {
+            Some(tx) => tx.send_all(burst, &self.shard.counters),
+            None => self.carry_out_each(burst, verdicts, in_port, held),
+        }
+    }
+
+    #[inline(never)]
+    fn carry_out_each(
         &mut self,
         burst: &mut MbufBurst<BURST>,
         verdicts: &[Verdict; BURST],

@@ -11,7 +11,7 @@ use crate::wire::parse::{Kind, Parsed};
 /// Ethernet header with a VLAN tag, and the longest tunnel header.
 const HEADER_MAX: usize = 18 + OUTER_MAX;
 
-/// How a lane changes a packet.
+/// How a lane changes a packet. The tunnels, whose lengths are known here, are for ports without a VLAN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Change {
     /// A new Ethernet header: `dsr`.
@@ -19,19 +19,21 @@ pub enum Change {
     Mac,
     /// And addresses and ports: `nat`.
     Translate,
-    /// And an IPv4 tunnel header.
-    Tunnel4,
-    /// And an IPv6 tunnel header.
-    Tunnel6,
+    /// IPv4 in GRE over IPv4.
+    Gre4In4,
+    /// IPv6 in GRE over IPv4.
+    Gre6In4,
+    /// GRE over IPv6.
+    GreIn6,
+    /// GRE behind a VLAN tag.
+    GreTagged,
 }
 
-impl Change {
-    /// Whether the packet goes into a tunnel.
-    #[inline(always)]
-    pub fn is_tunnel(self) -> bool {
-        matches!(self, Change::Tunnel4 | Change::Tunnel6)
-    }
-}
+/// Ethernet header, and the outer headers behind it.
+const GRE_IN_4: usize = 14 + 20 + 4;
+const GRE_IN_6: usize = 14 + 40 + 4;
+/// As much of the inner header as the outer one takes from.
+const INNER: usize = 8;
 
 /// See the module. Valid while [`Lane::is_current`]; made anew by the first packet after that.
 #[derive(Clone, Copy, Debug, Default)]
@@ -100,7 +102,12 @@ impl Lane {
                 inner
             }
             (Mode::Gre, Some(outer)) => {
-                lane.change = if outer.is_v4() { Change::Tunnel4 } else { Change::Tunnel6 };
+                lane.change = match (port.vlan, outer.is_v4(), parsed.kind) {
+                    (Some(_), ..) => Change::GreTagged,
+                    (None, false, _) => Change::GreIn6,
+                    (None, true, Kind::V6) => Change::Gre6In4,
+                    (None, true, _) => Change::Gre4In4,
+                };
                 lane.ip_len_max = backend.mtu.checked_sub(outer.overhead() as u16)?;
                 EtherType(outer.ethertype())
             }
@@ -156,49 +163,72 @@ impl Lane {
         usize::from(self.header_len)
     }
 
-    /// Writes the headers to the front of a frame.
+    /// Puts the headers of a tunnel to the front of a frame; the inner packet of `ip_len` bytes is in its place already.
     #[inline(always)]
-    pub fn write(&self, frame: &mut [u8], inner: &Inner) {
-        // Lengths known at compile time become a few stores; the others are a call.
-        match self.header_len {
-            14 => self.put::<14, 8>(frame),
-            38 => self.put::<38, 32>(frame),
-            58 => self.put::<58, 48>(frame),
-            _ => self.put_any(frame),
-        }
-        let Some(outer) = frame.get_mut(usize::from(self.l2_len)..) else { return };
+    pub fn write(&self, frame: &mut [u8], ip_len: u16, is_v6: bool) {
         match self.change {
-            Change::Tunnel4 => {
-                if let Some(outer) = outer.first_chunk_mut() {
-                    vary4(outer, self.sum, inner);
-                }
-            }
-            Change::Tunnel6 => {
-                if let Some(outer) = outer.first_chunk_mut() {
-                    vary6(outer, inner);
-                }
-            }
-            Change::Mac | Change::Translate => {}
+            Change::Mac | Change::Translate => self.write_mac(frame),
+            Change::Gre4In4 => self.write_in_4::<false>(frame, ip_len),
+            Change::Gre6In4 => self.write_in_4::<true>(frame, ip_len),
+            Change::GreIn6 => self.write_in_6(frame, ip_len, is_v6),
+            Change::GreTagged => self.write_tagged(frame, ip_len, is_v6),
         }
     }
 
-    /// Writes `N` bytes, `BULK` of them in the widest stores and the last ones, which overlap them, in one more.
     #[inline(always)]
-    fn put<const N: usize, const BULK: usize>(&self, frame: &mut [u8]) {
-        let (Some(to), Some(from)) = (frame.first_chunk_mut::<N>(), self.header.0.first_chunk::<N>()) else { return };
-        if let (Some(to), Some(from)) = (to.first_chunk_mut::<BULK>(), from.first_chunk::<BULK>()) {
-            *to = *from;
-        }
-        if N == 58 {
-            if let (Some(to), Some(from)) = (to.last_chunk_mut::<16>(), from.last_chunk::<16>()) {
-                *to = *from;
-            }
-        } else if let (Some(to), Some(from)) = (to.last_chunk_mut::<8>(), from.last_chunk::<8>()) {
-            *to = *from;
+    fn write_mac(&self, frame: &mut [u8]) {
+        match (self.header_len, frame.first_chunk_mut::<14>(), self.header.0.first_chunk::<14>()) {
+            (14, Some(to), Some(from)) => *to = *from,
+            _ => self.copy_header(frame),
         }
     }
 
-    fn put_any(&self, frame: &mut [u8]) {
+    #[inline(always)]
+    fn write_in_4<const V6: bool>(&self, frame: &mut [u8], ip_len: u16) {
+        let (Some(to), Some(from)) =
+            (frame.first_chunk_mut::<{ GRE_IN_4 + INNER }>(), self.header.0.first_chunk::<GRE_IN_4>())
+        else {
+            return;
+        };
+        let inner = Inner::read(to[GRE_IN_4..].first_chunk().copied().unwrap_or_default(), ip_len, V6);
+        // In the widest stores, the last of which overlaps the one before it.
+        to[..32].copy_from_slice(&from[..32]);
+        to[30..GRE_IN_4].copy_from_slice(&from[30..]);
+        if let Some(outer) = to[14..].first_chunk_mut() {
+            vary4(outer, self.sum, &inner);
+        }
+    }
+
+    #[inline(always)]
+    fn write_in_6(&self, frame: &mut [u8], ip_len: u16, is_v6: bool) {
+        let (Some(to), Some(from)) =
+            (frame.first_chunk_mut::<{ GRE_IN_6 + INNER }>(), self.header.0.first_chunk::<GRE_IN_6>())
+        else {
+            return;
+        };
+        let inner = Inner::read(to[GRE_IN_6..].first_chunk().copied().unwrap_or_default(), ip_len, is_v6);
+        to[..48].copy_from_slice(&from[..48]);
+        to[42..GRE_IN_6].copy_from_slice(&from[42..]);
+        if let Some(outer) = to[14..].first_chunk_mut() {
+            vary6(outer, &inner);
+        }
+    }
+
+    #[inline(never)]
+    fn write_tagged(&self, frame: &mut [u8], ip_len: u16, is_v6: bool) {
+        let header = frame.get(self.header_len()..).and_then(|ip| ip.first_chunk());
+        let inner = Inner::read(header.copied().unwrap_or_default(), ip_len, is_v6);
+        self.copy_header(frame);
+        let Some(outer) = frame.get_mut(usize::from(self.l2_len)..) else { return };
+        let is_v4 = self.header_len - self.l2_len == 24;
+        if let Some(outer) = outer.first_chunk_mut().filter(|_| is_v4) {
+            vary4(outer, self.sum, &inner);
+        } else if let Some(outer) = outer.first_chunk_mut() {
+            vary6(outer, &inner);
+        }
+    }
+
+    fn copy_header(&self, frame: &mut [u8]) {
         let len = self.header_len();
         if let (Some(to), Some(from)) = (frame.get_mut(..len), self.header.0.get(..len)) {
             to.copy_from_slice(from);

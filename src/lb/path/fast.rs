@@ -7,10 +7,10 @@ use super::family::Family;
 use super::nat::{self, End, Place};
 use super::{Meta, Work};
 use crate::lb::clock::Tick;
+use crate::lb::ids::PortId;
 use crate::lb::lane::{Change, Lane};
 use crate::lb::packet::Packet;
 use crate::lb::shard::Shard;
-use crate::lb::snapshot::Inner;
 use crate::lb::verdict::{DropReason, Verdict};
 
 /// Finds the lanes of those packets with `work` that can take the short way; the others are left as they are. True if one
@@ -60,26 +60,37 @@ pub(super) fn translate<A: Family, P: Packet>(shard: &mut Shard, packets: &mut [
     }
 }
 
-/// Sends on what has found its lane: those packets are done afterwards and have their verdict.
+/// Sends on what has found its lane: those packets are done afterwards and have their verdict. Says by which port all of
+/// the burst leaves, if it is all of it and one port.
 #[inline(never)]
-pub(super) fn forward<P: Packet>(shard: &Shard, packets: &mut [P], metas: &mut [Meta], verdicts: &mut [Verdict]) {
+pub(super) fn forward<P: Packet>(
+    shard: &Shard,
+    packets: &mut [P],
+    metas: &mut [Meta],
+    verdicts: &mut [Verdict],
+) -> Option<PortId> {
     let (lanes, backends) = (&*shard.lanes, shard.counters.backends());
+    let mut all_to = None;
+    let mut others = metas.is_empty();
     for ((packet, meta), verdict) in packets.iter_mut().zip(metas).zip(verdicts) {
         let slot = meta.lane as usize;
-        let (Some(lane), Some(counters)) = (lanes.get(slot), backends.get(slot)) else { continue };
-        if meta.work != Work::Lane {
+        let (Work::Lane, Some(lane), Some(counters)) = (meta.work, lanes.get(slot), backends.get(slot)) else {
+            others = true;
             continue;
-        }
+        };
         meta.work = Work::Done;
         let frame_len = packet.frame_len();
-        if write(lane, packet, meta, frame_len) {
-            *verdict = Verdict::Tx(lane.port);
-            counters.packets.add(1);
-            counters.bytes.add(frame_len as u64);
-        } else {
+        if !write(lane, packet, meta, frame_len) {
             *verdict = Verdict::Drop(DropReason::NoHeadroom);
+            others = true;
+            continue;
         }
+        *verdict = Verdict::Tx(lane.port);
+        counters.packets.add(1);
+        counters.bytes.add(frame_len as u64);
+        others |= *all_to.get_or_insert(lane.port) != lane.port;
     }
+    all_to.filter(|_| !others)
 }
 
 /// Puts the headers of a lane before a packet; false if there is no room.
@@ -87,13 +98,11 @@ pub(super) fn forward<P: Packet>(shard: &Shard, packets: &mut [P], metas: &mut [
 fn write<P: Packet>(lane: &Lane, packet: &mut P, meta: &Meta, frame_len: usize) -> bool {
     let l3 = usize::from(meta.l3);
     let end = l3 + usize::from(meta.ip_len);
-    if lane.change.is_tunnel() && frame_len > end {
+    if frame_len > end && !matches!(lane.change, Change::Mac | Change::Translate) {
         // Ethernet padding is no part of the packet and must not follow it into the tunnel.
         packet.truncate(end);
     }
-    let header = packet.bytes().get(l3..).and_then(|ip| ip.first_chunk()).copied().unwrap_or_default();
-    let inner = Inner::read(header, meta.ip_len, meta.probe.is_v6);
     let Some(frame) = packet.exchange_front(l3, lane.header_len()) else { return false };
-    lane.write(frame, &inner);
+    lane.write(frame, meta.ip_len, meta.probe.is_v6);
     true
 }

@@ -47,6 +47,17 @@ pub enum Origin {
     Ring,
 }
 
+/// What became of a burst.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Processed {
+    /// How many packets have got their verdict.
+    pub count: usize,
+    /// Their bytes, as received.
+    pub bytes: u64,
+    /// Set if every packet of the burst has the verdict `Tx` with this port, which saves looking at each.
+    pub all_to: Option<PortId>,
+}
+
 /// What the stages know of one packet.
 #[derive(Clone, Copy, Default)]
 pub struct Meta {
@@ -99,7 +110,7 @@ impl Work {
 /// Gives each of `packets` its verdict and rewrites it accordingly.
 ///
 /// `port_of` says which port a packet came in by. At most [`BURST`] packets are looked at, and as many as `verdicts`
-/// has places; the number is returned.
+/// has places.
 #[inline(never)]
 pub fn process<P: Packet>(
     shard: &mut Shard,
@@ -109,12 +120,12 @@ pub fn process<P: Packet>(
     port_of: impl Fn(&P) -> PortId,
     packets: &mut [P],
     verdicts: &mut [Verdict],
-) -> usize {
+) -> Processed {
     let mut all = std::mem::take(&mut shard.metas);
     let count = packets.len().min(verdicts.len()).min(all.len());
     let metas = all.get_mut(..count).unwrap_or_default();
     let steer = origin == Origin::Port && snapshot.workers > 1;
-    look(shard, snapshot, steer, port_of, packets, metas, verdicts);
+    let bytes = look(shard, snapshot, steer, port_of, packets, metas, verdicts);
     let has = |metas: &[Meta], work| metas.iter().any(|m| m.work == work);
     find(shard, metas);
     let (tick, mut translate) = (now.tick(), [false; 2]);
@@ -130,17 +141,19 @@ pub fn process<P: Packet>(
     if translate[1] {
         fast::translate::<Ipv6Addr, P>(shard, packets, metas);
     }
-    fast::forward(shard, packets, metas, verdicts);
-    for ((packet, meta), verdict) in packets.iter_mut().zip(&*metas).zip(verdicts) {
-        if meta.work != Work::Done {
-            *verdict = closer_look(&mut At { shard, snapshot, now, port: meta.port }, packet, meta);
+    let all_to = fast::forward(shard, packets, metas, verdicts);
+    if all_to.is_none() {
+        for ((packet, meta), verdict) in packets.iter_mut().zip(&*metas).zip(verdicts) {
+            if meta.work != Work::Done {
+                *verdict = closer_look(&mut At { shard, snapshot, now, port: meta.port }, packet, meta);
+            }
         }
     }
     shard.metas = all;
-    count
+    Processed { count, bytes, all_to }
 }
 
-/// The first stage: what each packet is.
+/// The first stage: what each packet is. Returns the bytes of all.
 #[inline(never)]
 fn look<P: Packet>(
     shard: &Shard,
@@ -150,9 +163,10 @@ fn look<P: Packet>(
     packets: &[P],
     metas: &mut [Meta],
     verdicts: &mut [Verdict],
-) {
+) -> u64 {
     let mut inlet = Inlet::NONE;
     let mut inlet_of = None;
+    let mut bytes = 0;
     for ((packet, meta), verdict) in packets.iter().zip(metas).zip(verdicts) {
         let port = port_of(packet);
         if inlet_of != Some(port) {
@@ -161,11 +175,14 @@ fn look<P: Packet>(
         }
         packet.prefetch_front();
         meta.port = port;
-        meta.work = inlet.glance(packet.bytes(), packet.frame_len(), meta);
+        let frame_len = packet.frame_len();
+        bytes += frame_len as u64;
+        meta.work = inlet.glance(packet.bytes(), frame_len, meta);
         if meta.work == Work::Done || steer {
             *verdict = first_look(shard, snapshot, packet, steer, meta);
         }
     }
+    bytes
 }
 
 /// The next stages: in which bucket each connection is, and in which place of it.

@@ -162,7 +162,7 @@ impl Net {
         // A verdict that no packet gets, so that a place left out would show.
         let unset = Verdict::Drop(DropReason::RingFull);
         let mut verdicts = vec![unset; packets.len()];
-        let n = process(shard, &self.snapshot, self.now, origin, |p: &TestPacket| p.port, &mut packets, &mut verdicts);
+        let n = process(shard, &self.snapshot, self.now, origin, |p: &TestPacket| p.port, &mut packets, &mut verdicts).count;
         assert_eq!(n, packets.len());
         for verdict in &verdicts {
             assert_ne!(*verdict, unset);

@@ -202,7 +202,7 @@ proptest! {
         let pieces = Pieces { first: TestPacket::new(*port, &seed[..cut]), more: seed.len() - cut };
         let mut packets = [whole, pieces];
         let mut verdicts = [Verdict::Drop(DropReason::RingFull); 2];
-        let n = process(&mut net.shards[0], &net.snapshot, net.now, Origin::Port, |p| p.first.port, &mut packets, &mut verdicts);
+        let n = process(&mut net.shards[0], &net.snapshot, net.now, Origin::Port, |p| p.first.port, &mut packets, &mut verdicts).count;
         prop_assert_eq!(n, 2);
         let [whole, pieces] = &packets;
         if let (Verdict::Tx(_), Verdict::Tx(_)) = (verdicts[0], verdicts[1]) {
@@ -251,7 +251,7 @@ fn no_more_packets_are_taken_than_there_are_places_for_verdicts() {
         .collect();
     let mut verdicts = vec![Verdict::Drop(DropReason::RingFull); 40];
     let run = |net: &mut Net, packets: &mut [TestPacket], verdicts: &mut [Verdict]| {
-        process(&mut net.shards[0], &net.snapshot, net.now, Origin::Port, |p| p.port, packets, verdicts)
+        process(&mut net.shards[0], &net.snapshot, net.now, Origin::Port, |p| p.port, packets, verdicts).count
     };
     assert_eq!(run(&mut net, &mut packets, &mut verdicts), 32);
     assert!(verdicts[..32].iter().all(|v| matches!(v, Verdict::Tx(_))));
