@@ -1,0 +1,152 @@
+"""The captures that the benchmark's traffic comes from, made by pktgen and put together here."""
+
+import os
+import struct
+import subprocess
+
+FILE_HEADER_LEN = 24
+RECORD_HEADER = struct.Struct("<IIII")
+
+
+class CaptureError(Exception):
+    """A capture cannot be made."""
+
+
+def records(path):
+    """The file header, and each frame with its record header."""
+    with open(path, "rb") as file:
+        data = file.read()
+    found, at = [], FILE_HEADER_LEN
+    while at < len(data):
+        end = at + RECORD_HEADER.size + RECORD_HEADER.unpack_from(data, at)[2]
+        found.append(data[at:end])
+        at = end
+    return data[:FILE_HEADER_LEN], found
+
+
+def write(path, header, frames):
+    """A capture of these records."""
+    with open(path, "wb") as file:
+        file.write(header)
+        file.writelines(frames)
+    return path
+
+
+def with_checksum_change(frame, at, old, new):
+    """Sets a 16-bit checksum right for one 16-bit word that changed (RFC 1624)."""
+    checksum = struct.unpack_from(">H", frame, at)[0]
+    total = (~checksum & 0xFFFF) + (~old & 0xFFFF) + new
+    total = (total & 0xFFFF) + (total >> 16)
+    total = (total & 0xFFFF) + (total >> 16)
+    struct.pack_into(">H", frame, at, ~total & 0xFFFF)
+
+
+def l4_offset(frame):
+    """Where TCP or UDP begins in a record without VLAN, IP options and extension headers."""
+    ethertype = frame[RECORD_HEADER.size + 12:RECORD_HEADER.size + 14]
+    return RECORD_HEADER.size + 14 + (20 if ethertype == b"\x08\x00" else 40)
+
+
+def as_fin(record):
+    """The same TCP segment with FIN and ACK in place of its flags."""
+    frame, at = bytearray(record), l4_offset(record)
+    old = struct.unpack_from(">H", frame, at + 12)[0]
+    new = old & 0xFF00 | 0x11
+    struct.pack_into(">H", frame, at + 12, new)
+    with_checksum_change(frame, at + 16, old, new)
+    return bytes(frame)
+
+
+def as_reply(record, own_mac):
+    """What the receiver of a packet would answer, by its addresses and ports; no checksum changes by this."""
+    l4 = l4_offset(record)
+    l3 = RECORD_HEADER.size + 14
+    length = 4 if l4 - l3 == 20 else 16
+    addresses = l4 - 2 * length
+    src, dst = record[addresses:addresses + length], record[addresses + length:l4]
+    mac = RECORD_HEADER.size
+    return b"".join((record[:mac], own_mac, record[mac + 6:addresses], dst, src,
+                     record[l4 + 2:l4 + 4], record[l4:l4 + 2], record[l4 + 4:]))
+
+
+class Captures:
+    """Makes captures in a directory, each one once."""
+
+    def __init__(self, pktgen, directory):
+        self.pktgen, self.directory = pktgen, directory
+
+    def path(self, name):
+        """Where the capture of this name is."""
+        return os.path.join(self.directory, name + ".pcap")
+
+    def pktgen_pcap(self, name, flows, protocol, family, kind=None, seed=1):
+        """One packet of each flow."""
+        path = self.path(name)
+        if os.path.exists(path):
+            return path
+        command = [self.pktgen, "pcap", "--out", path, "--flows", str(flows), "--packets", str(flows),
+                   "--protocol", protocol, "--family", str(family), "--seed", str(seed)]
+        result = subprocess.run(command + (["--kind", kind] if kind else []), capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            raise CaptureError(f"pktgen pcap fails: {result.stderr.strip()}")
+        return path
+
+    def established(self, flows, protocol, family):
+        """Packets in the middle of connections."""
+        kind = "established" if protocol == "tcp" else None
+        return self.pktgen_pcap(f"est-{protocol}{family}-{flows}", flows, protocol, family, kind)
+
+    def syns(self, flows, protocol, family, seed=1):
+        """First packets of connections; seed 1 has the flows that `established` has."""
+        kind = "syn" if protocol == "tcp" else None
+        return self.pktgen_pcap(f"syn-{protocol}{family}-{flows}-{seed}", flows, protocol, family, kind, seed)
+
+    def opened_and_closed(self, flows, family):
+        """A SYN of each flow, then a FIN of each: every second packet opens a connection, however often it comes."""
+        path = self.path(f"life-tcp{family}-{flows}")
+        if not os.path.exists(path):
+            header, syns = records(self.syns(flows, "tcp", family))
+            write(path, header, syns + [as_fin(syn) for syn in syns])
+        return path
+
+    def mixed(self, flows, family):
+        """Of ten packets eight are of established connections, one opens another connection and one closes it."""
+        path = self.path(f"mix-tcp{family}-{flows}")
+        if not os.path.exists(path):
+            header, data = records(self.established(flows, "tcp", family))
+            _, syns = records(self.syns(max(flows // 8, 8), "tcp", family, seed=2))
+            ends = [as_fin(syn) for syn in syns]
+            # A connection is closed half a round after it was opened.
+            half = len(ends) // 2
+            write(path, header, interleave(data, syns, ends[half:] + ends[:half]))
+        return path
+
+    def halves(self, capture):
+        """Two captures with every second packet of this one."""
+        paths = [capture[:-5] + f"-{half}.pcap" for half in "ab"]
+        if not all(map(os.path.exists, paths)):
+            header, frames = records(capture)
+            for number, path in enumerate(paths):
+                write(path, header, frames[number::2])
+        return paths
+
+    def with_replies(self, name, requests, translated, own_mac):
+        """Each request and the backend's answer to it; `translated` is the capture of the requests as backends get them."""
+        path = self.path(name)
+        header, frames = records(requests)
+        _, sent = records(translated)
+        if len(frames) != len(sent):
+            raise CaptureError(f"{len(sent)} of {len(frames)} requests reach a backend in replay")
+        mac = bytes.fromhex(own_mac.replace(":", ""))
+        pairs = zip(frames, (as_reply(record, mac) for record in sent))
+        return write(path, header, [record for pair in pairs for record in pair])
+
+
+def interleave(data, *others):
+    """After every `len(data) / len(other)` records of `data` one of each of the others."""
+    step = len(data) // len(others[0])
+    mixed = []
+    for number, extra in enumerate(zip(*others)):
+        mixed += data[number * step:(number + 1) * step]
+        mixed += extra
+    return mixed
