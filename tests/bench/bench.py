@@ -54,9 +54,6 @@ def main():
     """The whole run; the exit status."""
     options = arguments()
     chosen = cases.selected(options.case, options.quick)
-    if options.list:
-        print("\n".join(case.name for case in chosen))
-        return 0
     if not chosen:
         print(f"bench.sh: no case fits {' '.join(options.case)}; ./bench.sh --list names them", file=sys.stderr)
         return 2
@@ -64,6 +61,9 @@ def main():
         if not os.access(path, os.X_OK):
             print(f"bench.sh: {path} is no program", file=sys.stderr)
             return 2
+    if options.list:
+        print("\n".join(case.name for case in chosen))
+        return 0
     testpmd = shutil.which("dpdk-testpmd")
     if testpmd is None:
         print("bench.sh: dpdk-testpmd is missing: apt-get install dpdk-dev", file=sys.stderr)
@@ -77,6 +77,9 @@ def main():
     try:
         with tempfile.TemporaryDirectory(prefix="tidegate-bench.") as directory:
             return measure_all(options, chosen, machine, directory)
+    except OSError as error:
+        print(f"bench.sh: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nbench.sh: interrupted", file=sys.stderr)
         return 130
@@ -86,6 +89,8 @@ def main():
 
 def measure_all(options, chosen, machine, directory):
     """Measures the cases, one after the other, and reports."""
+    with open(options.json, "a", encoding="utf-8"):
+        pass
     bench = runner.Runner(options, machine, directory)
     memory_mib = max(bench.memory_mib(case) for case in chosen)
     # One kind of memory for the whole run, or its figures could not be compared.
@@ -95,7 +100,7 @@ def measure_all(options, chosen, machine, directory):
     head = {**machine.describe(), **bench.describe(), "repeat": options.repeat, "seconds": options.seconds,
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     minutes = sum(bench.expected_s(case) for case in chosen) / 60
-    print(f"{head['cpu']}, {head['cpus']} CPUs, Linux {head['kernel']}, {head['memory']}; DPDK {head['testpmd']}")
+    print(f"{head['cpu']}, {head['cpus']} CPUs, Linux {head['kernel']}, {head['memory']}; DPDK {head['dpdk']}; {head['tidegate']}")
     print(f"{len(chosen)} cases, {options.repeat} times {options.seconds:g} s each: about {minutes:.0f} minutes", flush=True)
     results = []
     for number, case in enumerate(chosen, 1):

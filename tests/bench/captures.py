@@ -1,11 +1,18 @@
 """The captures that the benchmark's traffic comes from, made by pktgen and put together here."""
 
+import itertools
 import os
 import struct
 import subprocess
 
+from adversarial import HASHES, colliding
+
 FILE_HEADER_LEN = 24
 RECORD_HEADER = struct.Struct("<IIII")
+# pktgen's own: the clients' network, the VIP and its port.
+CLIENTS, VIP, VIP_PORT = 0xC6120000, 0xC000020A, 80
+# As many bits of a hash as pick a bucket in tables of some thousand buckets and more.
+COLLIDING_BITS = 16
 
 
 class CaptureError(Exception):
@@ -121,6 +128,36 @@ class Captures:
             write(path, header, interleave(data, syns, ends[half:] + ends[:half]))
         return path
 
+    def flooded(self, name, established, protocol, family, share):
+        """Established traffic with new flows mixed in, `share` of all packets, each from its own client."""
+        path = self.path(name)
+        if not os.path.exists(path):
+            header, data = records(established)
+            flood = round(len(data) * share / (1 - share))
+            _, first = records(self.syns(flood, protocol, family, seed=3))
+            write(path, header, evenly(data, first))
+        return path
+
+    def colliding(self, hash_name, flows):
+        """One packet of each of so many flows that collide under an unkeyed hash."""
+        path = self.path(f"adv-{hash_name}-{flows}")
+        if not os.path.exists(path):
+            header, data = records(self.established(flows, "udp", 4))
+            chosen = colliding(HASHES[hash_name], COLLIDING_BITS, flows, CLIENTS, VIP, VIP_PORT)
+            write(path, header, [from_client(record, *flow) for record, flow in zip(data, chosen)])
+        return path
+
+    def first_of(self, capture, flows):
+        """The first packets of a capture of packets of one length, without reading the rest."""
+        path = capture[:-5] + f"-first-{flows}.pcap"
+        if not os.path.exists(path):
+            with open(capture, "rb") as file, open(path, "wb") as out:
+                header = file.read(FILE_HEADER_LEN + RECORD_HEADER.size)
+                out.write(header)
+                length = RECORD_HEADER.unpack_from(header, FILE_HEADER_LEN)[2]
+                out.write(file.read(flows * (RECORD_HEADER.size + length) - RECORD_HEADER.size))
+        return path
+
     def halves(self, capture):
         """Two captures with every second packet of this one."""
         paths = [capture[:-5] + f"-{half}.pcap" for half in "ab"]
@@ -140,6 +177,27 @@ class Captures:
         mac = bytes.fromhex(own_mac.replace(":", ""))
         pairs = zip(frames, (as_reply(record, mac) for record in sent))
         return write(path, header, [record for pair in pairs for record in pair])
+
+
+def from_client(record, address, port):
+    """The same IPv4 UDP packet from another client."""
+    frame, l4 = bytearray(record), l4_offset(record)
+    l3, checksums = l4 - 20, {l4 - 20 + 10: (l4 - 8, l4 - 6), l4 + 6: (l4 - 8, l4 - 6, l4)}
+    changed = {l3 + 12: address >> 16, l3 + 14: address & 0xFFFF, l4: port}
+    for checksum, places in checksums.items():
+        for at in places:
+            with_checksum_change(frame, checksum, struct.unpack_from(">H", record, at)[0], changed[at])
+    for at, word in changed.items():
+        struct.pack_into(">H", frame, at, word)
+    return bytes(frame)
+
+
+def evenly(data, extra):
+    """All of both, the shorter one spread over the longer."""
+    long, few = (data, extra) if len(data) >= len(extra) else (extra, data)
+    cuts = [number * len(long) // len(few) for number in range(len(few) + 1)]
+    return list(itertools.chain.from_iterable(
+        [*long[start:end], one] for start, end, one in zip(cuts, cuts[1:], few)))
 
 
 def interleave(data, *others):

@@ -1,12 +1,15 @@
 """The cases of the benchmark: which traffic, through which mode, on how many workers."""
 
 import fnmatch
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from adversarial import HASHES
 from figures import short
 
 FLOWS = (1 << 10, 1 << 16, 1 << 19)
 TABLE = 1_000_000
+# Share of new flows in the traffic at a full table.
+FLOODS = {"full10": 0.1, "full50": 0.5}
 
 
 @dataclass(frozen=True)
@@ -18,22 +21,32 @@ class Case:
     protocol: str
     family: int
     # est: packets of known connections; new: SYNs or first packets that push each other out of a small table; life: SYN,
-    # FIN, SYN ...; mix: 80 % established, 10 % SYN, 10 % FIN.
+    # FIN, SYN ...; mix: 80 % established, 10 % SYN, 10 % FIN; full10, full50: a flood of new flows at a full table; the
+    # name of a hash: flows that collide under it.
     kind: str
     flows: int
     workers: int = 1
     connections: int = TABLE
 
+    # Connections that are in the table beside the active ones.
+    idle: int = 0
+
     @property
     def name(self):
         """As in `--case`."""
+        size = f"{short(self.flows)}-of-{short(self.flows + self.idle)}" if self.idle else short(self.flows)
         ending = "-2w" if self.workers == 2 else ""
-        return f"{self.mode}-{self.protocol}{self.family}-{self.kind}-{short(self.flows)}{ending}"
+        return f"{self.mode}-{self.protocol}{self.family}-{self.kind}-{size}{ending}"
 
     @property
     def config_mode(self):
         """The mode in the configuration."""
         return "nat" if self.mode == "nat-both" else self.mode
+
+    @property
+    def flood_share(self):
+        """Share of the packets that a flood of new flows has, at a full table."""
+        return FLOODS.get(self.kind, 0)
 
 
 def all_cases():
@@ -51,18 +64,21 @@ def all_cases():
     yield Case("nat", "udp", 4, "new", FLOWS[2], connections=FLOWS[2] // 8)
     for mode in ("gre", "nat", "nat-both"):
         for flows in FLOWS:
-            yield replace(Case(mode, "udp", 4, "est", flows), workers=2)
+            yield Case(mode, "udp", 4, "est", flows, workers=2)
+    yield Case("gre", "udp", 4, "est", FLOWS[2], connections=17_000_000, idle=(1 << 24) - FLOWS[2])
+    for flood in FLOODS:
+        yield Case("gre", "tcp", 4, flood, FLOWS[1], connections=FLOWS[1])
+        yield Case("nat-both", "udp", 4, flood, FLOWS[1], connections=FLOWS[1])
+    for hash_name in HASHES:
+        yield Case("gre", "udp", 4, hash_name, FLOWS[1])
+        yield Case("nat", "udp", 4, hash_name, FLOWS[1])
 
 
-QUICK = ("gre-udp4-est-1k", "nat-udp4-est-1k", "gre-tcp4-life-1k")
+QUICK = (Case("gre", "udp", 4, "est", FLOWS[0]), Case("nat", "udp", 4, "est", FLOWS[0]), Case("gre", "tcp", 4, "life", FLOWS[0]))
 
 
 def selected(patterns, quick):
     """Cases of which one of the patterns, as a glob or as a part, fits the name."""
-    cases = list(all_cases())
-    if quick:
-        cases += [replace(Case("gre", "tcp", 4, "life", FLOWS[0]))]
-        cases = [case for case in cases if case.name in QUICK]
-    if not patterns:
-        return cases
-    return [case for case in cases if any(pattern in case.name or fnmatch.fnmatchcase(case.name, pattern) for pattern in patterns)]
+    cases = QUICK if quick else all_cases()
+    return [case for case in cases
+            if not patterns or any(pattern in case.name or fnmatch.fnmatchcase(case.name, pattern) for pattern in patterns)]

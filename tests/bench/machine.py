@@ -74,14 +74,13 @@ class Machine:
     def describe(self):
         """The machine in a few words, for people and for the JSON file."""
         model = re.search(r"^model name\s*:\s*(.*)$", read_text("/proc/cpuinfo"), re.M)
-        version = subprocess.run([self.testpmd, "--version"], capture_output=True, text=True, check=False)
-        dpdk = re.search(r"DPDK (\S+)", version.stdout + version.stderr)
+        dpdk = subprocess.run(["pkg-config", "--modversion", "libdpdk"], capture_output=True, text=True, check=False)
         return {
             "cpu": model.group(1) if model else platform.machine(),
             "cpus": len(self.cpus),
             "kernel": platform.release(),
             "memory_mib": meminfo("MemTotal") // 1024,
-            "testpmd": dpdk.group(1).strip("'") if dpdk else "unknown",
+            "dpdk": dpdk.stdout.strip() or "unknown",
             "memory": "hugepages" if self.hugepages else "ordinary memory (--no-huge)",
         }
 

@@ -1,12 +1,13 @@
 """Lines and rows for people."""
 
-HEADINGS = ["case", "macswap ns", "5tswap ns", "tidegate ns", "min..max", "Mpps", "ratio", "min..max", "new conn/s", "steal", "notes"]
-RIGHT = {1, 2, 3, 4, 5, 6, 7, 8, 9}
+HEADINGS = ["case", "macswap ns", "5tswap ns", "tidegate ns", "min..max", "Mpps/core", "ratio", "min..max", "new conn/s", "CPU", "steal",
+            "notes"]
+RIGHT = set(range(1, 11))
 
 
-def number(value, digits=1, factor=1.0):
+def middle(value, digits=1, factor=1.0, unit=""):
     """A spread's median, or a dash."""
-    return "-" if value is None else f"{value['median'] * factor:.{digits}f}"
+    return "-" if value is None else f"{value['median'] * factor:.{digits}f}{unit}"
 
 
 def bounds(value, digits=1):
@@ -21,20 +22,19 @@ def notes(result):
     if "skipped" in result:
         return "not measured: " + result["skipped"]
     said = []
-    for key, words in (("against_ratio", "{} x the speed of --against"), ("cost", "{} x the cost of the plain case")):
+    for key, words in (("against_ratio", "times as fast as --against"), ("cost", "times the cost of plain traffic")):
         if result.get(key):
-            said.append(words.format(f"{number(result[key], 3)} [{bounds(result[key], 3)}]"))
-    said += result.get("notes", [])
-    return "; ".join(said)
+            said.append(f"{middle(result[key], 3)} [{bounds(result[key], 3)}] {words}")
+    return "; ".join(said + result.get("notes", []))
 
 
 def row(result):
     """A case in the table."""
     get = result.get
-    return [result["case"], number(get("macswap_ns")), number(get("5tswap_ns")), number(get("tidegate_ns")), bounds(get("tidegate_ns")),
-            number(get("tidegate_mpps"), 2), number(get("ratio"), 3), bounds(get("ratio"), 2),
-            number(get("connections_per_s"), 2, 1e-6) + ("" if get("connections_per_s") is None else " M"),
-            number(get("steal_share"), 0, 100) + ("" if get("steal_share") is None else " %"), notes(result)]
+    return [result["case"], middle(get("macswap_ns")), middle(get("5tswap_ns")), middle(get("tidegate_ns")), bounds(get("tidegate_ns")),
+            middle(get("mpps_per_core"), 2), middle(get("ratio"), 3), bounds(get("ratio"), 3),
+            middle(get("connections_per_s"), 2, 1e-6, " M"), middle(get("cpu_share"), 0, 100, " %"),
+            middle(get("steal_share"), 0, 100, " %"), notes(result)]
 
 
 def summary(result):
@@ -42,7 +42,8 @@ def summary(result):
     if "failed" in result or "skipped" in result:
         return notes(result)
     created = result.get("connections_per_s")
-    return (f"testpmd {number(result['macswap_ns'])} ns, tidegate {number(result['tidegate_ns'])} ns a packet, "
-            f"ratio {number(result['ratio'], 3)} [{bounds(result['ratio'], 3)}]"
-            + (f", {number(created, 2, 1e-6)} M new connections/s" if created else "")
-            + (f"; {notes(result)}" if notes(result) else ""))
+    said = [f"testpmd {middle(result['macswap_ns'])} ns, tidegate {middle(result['tidegate_ns'])} ns a packet",
+            f"ratio {middle(result['ratio'], 3)} [{bounds(result['ratio'], 3)}]"]
+    if created:
+        said.append(f"{middle(created, 2, 1e-6)} M new connections/s")
+    return "; ".join(filter(None, [", ".join(said), notes(result)]))

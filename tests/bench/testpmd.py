@@ -49,8 +49,8 @@ class Testpmd(Program):
         found = port_counters(self.answer("show port stats 0", r"TX-packets: \d+ .*\n"))
         return {"packets": found["RX-packets"], "tx": found["TX-packets"]}
 
-    def measure(self, mode, warm_up_s, window_s):
-        """Forwards in this mode for some time."""
+    def measure(self, mode, warm_up_s, window_s, packets_min):
+        """Forwards in this mode for some time, measured after `packets_min` packets at the earliest."""
         if not self.started:
             self.answer("", r"testpmd> ")
             self.started = True
@@ -60,6 +60,8 @@ class Testpmd(Program):
         self.answer("start", r"packet forwarding - ports")
         self.keep_others_away(self.main_cpu)
         time.sleep(warm_up_s)
+        while self.counters()["packets"] < packets_min:
+            time.sleep(0.05)
         before = self.reading(self.counters)
         time.sleep(window_s)
         after = self.reading(self.counters)

@@ -3,9 +3,7 @@
 import http.client
 import json
 import os
-import re
 import socket
-import subprocess
 import time
 
 from figures import per_packet
@@ -123,18 +121,18 @@ class Tidegate(Program):
         stats = self.ask("/v1/stats")
         return {"packets": stats["rx_packets"], "stats": stats}
 
-    def await_packets(self):
-        """Waits until it forwards."""
+    def await_packets(self, packets):
+        """Waits until so many packets have come."""
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             self.check_alive()
             try:
-                if self.counters()["packets"]:
+                if self.counters()["packets"] >= packets:
                     return
             except (OSError, http.client.HTTPException):
                 self.connection.close()
             time.sleep(0.05)
-        raise RunError(f"tidegate forwards nothing within {PATIENCE_S} s")
+        raise RunError(f"tidegate does not forward {packets} packets within {PATIENCE_S} s")
 
     def await_connections(self, active):
         """Waits until so many connections are in the table."""
@@ -175,13 +173,8 @@ class Tidegate(Program):
 def changes(before, after):
     """What was counted between two statistics."""
     drops = {reason: number - before["drops"].get(reason, 0) for reason, number in after["drops"].items()}
-    counted = {key: after[key] - before.get(key, 0) for key in ("tx_packets", "replies", "handoffs", "stateless")}
+    counted = {key: after[key] - before.get(key, 0) for key in ("tx_packets", "replies", "handoffs", "stateless", "adopted")}
     connections = {key: after["connections"][key] - before["connections"][key] for key in ("created", "evicted", "expired")}
     return {**counted, **connections, "drops": {reason: number for reason, number in drops.items() if number},
             "active": after["connections"]["active"], "table_bytes": after["connections"]["bytes"]}
 
-
-def modes(binary):
-    """Version, and which modes it has: the word list of `check`'s answer to each."""
-    version = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout.strip()
-    return re.sub(r"^tidegate\s+", "", version)
