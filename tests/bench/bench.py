@@ -92,7 +92,10 @@ def measure_all(options, chosen, machine, directory):
     with open(options.json, "a", encoding="utf-8"):
         pass
     bench = runner.Runner(options, machine, directory)
-    memory_mib = max(bench.memory_mib(case) for case in chosen)
+    refusals = {case.mode: bench.refusal(case) for case in chosen}
+    unavailable = {mode: f"not available: {reason}" for mode, reason in refusals.items() if reason}
+    chosen = [case for case in chosen if case.mode not in unavailable]
+    memory_mib = max((bench.memory_mib(case) for case in chosen), default=0)
     # One kind of memory for the whole run, or its figures could not be compared.
     machine.hugepages = machine.reserve_hugepages(min(memory_mib, meminfo("MemTotal") // 1024 // 2))
     if not machine.hugepages:
@@ -102,7 +105,9 @@ def measure_all(options, chosen, machine, directory):
     minutes = sum(bench.expected_s(case) for case in chosen) / 60
     print(f"{head['cpu']}, {head['cpus']} CPUs, Linux {head['kernel']}, {head['memory']}; DPDK {head['dpdk']}; {head['tidegate']}")
     print(f"{len(chosen)} cases, {options.repeat} times {options.seconds:g} s each: about {minutes:.0f} minutes", flush=True)
-    results = []
+    results = [{"case": f"{mode}-*", "skipped": reason} for mode, reason in unavailable.items()]
+    for result in results:
+        print(f"{result['case']}: {result['skipped']}", flush=True)
     for number, case in enumerate(chosen, 1):
         start = time.monotonic()
         result = {"case": case.name}

@@ -13,6 +13,8 @@ RECORD_HEADER = struct.Struct("<IIII")
 CLIENTS, VIP, VIP_PORT = 0xC6120000, 0xC000020A, 80
 # As many bits of a hash as pick a bucket in tables of some thousand buckets and more.
 COLLIDING_BITS = 16
+# Rounds of established traffic in a capture with a flood.
+ROUNDS_OF_FLOODED = 3
 
 
 class CaptureError(Exception):
@@ -109,11 +111,11 @@ class Captures:
         return self.pktgen_pcap(f"syn-{protocol}{family}-{flows}-{seed}", flows, protocol, family, kind, seed)
 
     def opened_and_closed(self, flows, family):
-        """A SYN of each flow, then a FIN of each: every second packet opens a connection, however often it comes."""
+        """SYN and FIN in turn: every second packet opens a connection, however often the capture comes."""
         path = self.path(f"life-tcp{family}-{flows}")
         if not os.path.exists(path):
             header, syns = records(self.syns(flows, "tcp", family))
-            write(path, header, syns + [as_fin(syn) for syn in syns])
+            write(path, header, interleave(syns, half_a_round_later([as_fin(syn) for syn in syns])))
         return path
 
     def mixed(self, flows, family):
@@ -122,21 +124,22 @@ class Captures:
         if not os.path.exists(path):
             header, data = records(self.established(flows, "tcp", family))
             _, syns = records(self.syns(max(flows // 8, 8), "tcp", family, seed=2))
-            ends = [as_fin(syn) for syn in syns]
-            # A connection is closed half a round after it was opened.
-            half = len(ends) // 2
-            write(path, header, interleave(data, syns, ends[half:] + ends[:half]))
+            write(path, header, interleave(data, syns, half_a_round_later([as_fin(syn) for syn in syns])))
         return path
 
     def flooded(self, name, established, protocol, family, share):
-        """Established traffic with new flows mixed in, `share` of all packets, each from its own client."""
-        path = self.path(name)
-        if not os.path.exists(path):
+        """Established traffic with new flows mixed in, `share` of all packets, each from its own client; and as much
+        without them."""
+        flooded, plain = self.path(name), self.path(name + "-plain")
+        if not (os.path.exists(flooded) and os.path.exists(plain)):
             header, data = records(established)
-            flood = round(len(data) * share / (1 - share))
+            flood = round(ROUNDS_OF_FLOODED * len(data) * share / (1 - share))
             _, first = records(self.syns(flood, protocol, family, seed=3))
-            write(path, header, evenly(data, first))
-        return path
+            # Two rounds without flood: by the second packet a connection is established, and the table is full of them.
+            mixed = data * (ROUNDS_OF_FLOODED - 1) + evenly(data, first)
+            write(flooded, header, mixed)
+            write(plain, header, itertools.islice(itertools.cycle(data), len(mixed)))
+        return flooded, plain
 
     def colliding(self, hash_name, flows):
         """One packet of each of so many flows that collide under an unkeyed hash."""
@@ -198,6 +201,12 @@ def evenly(data, extra):
     cuts = [number * len(long) // len(few) for number in range(len(few) + 1)]
     return list(itertools.chain.from_iterable(
         [*long[start:end], one] for start, end, one in zip(cuts, cuts[1:], few)))
+
+
+def half_a_round_later(frames):
+    """The same, turned by half, so that each comes half a round after its place."""
+    half = len(frames) // 2
+    return frames[half:] + frames[:half]
 
 
 def interleave(data, *others):

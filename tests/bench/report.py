@@ -22,7 +22,8 @@ def notes(result):
     if "skipped" in result:
         return "not measured: " + result["skipped"]
     said = []
-    for key, words in (("against_ratio", "times as fast as --against"), ("cost", "times the cost of plain traffic")):
+    for key, words in (("against_ratio", "times as fast as --against"), ("cost", "times the cost of random flows"),
+                       ("speed_in_flood", "of the speed without a flood")):
         if result.get(key):
             said.append(f"{middle(result[key], 3)} [{bounds(result[key], 3)}] {words}")
     return "; ".join(said + result.get("notes", []))

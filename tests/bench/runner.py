@@ -92,9 +92,6 @@ class Runner:
             return {"skipped": f"{needed_mib} MiB of memory are needed, {free_mib} are free"}
         if self.machine.hugepages and not self.machine.reserve_hugepages(self.memory_mib(case)):
             raise RunError("not enough hugepages are left")
-        refused = self.refusal(case)
-        if refused:
-            return {"skipped": f"not available: {refused}"}
         capture, fill, plain = self.traffic.of(case)
         binary, against = self.options.binary, self.options.against
         sides = {"testpmd": self.run_testpmd, "tidegate": lambda *args: self.run_tidegate(*args, binary, fill)}
@@ -107,7 +104,7 @@ class Runner:
             # Every second time in the other order, so that a machine that gets slower is not taken for one side's fault.
             for side in list(sides)[::-1 if turn % 2 else 1]:
                 sides[side](case, self.device(capture, case.workers), runs)
-        return figures(runs)
+        return figures(runs, "speed_in_flood" if case.flood_share else "cost")
 
     def run_testpmd(self, case, device, runs):
         """testpmd in both modes."""
@@ -134,8 +131,8 @@ class Runner:
         runs.setdefault(side, []).append(found)
 
 
-def figures(runs):
-    """Medians and spreads, and every single measurement."""
+def figures(runs, beside_plain):
+    """Medians and spreads, and every single measurement; `beside_plain` is what to say of the plain traffic, if there is."""
     ns = {side: [run["ns"] for run in found] for side, found in runs.items()}
     result = {f"{side}_ns": spread(found) for side, found in ns.items()}
     result["ratio"] = spread(ratios(ns["macswap"], ns["tidegate"]))
@@ -143,7 +140,8 @@ def figures(runs):
     if "against" in ns:
         result["against_ratio"] = spread(ratios(ns["against"], ns["tidegate"]))
     if "plain" in ns:
-        result["cost"] = spread(ratios(ns["tidegate"], ns["plain"]))
+        over, under = ("plain", "tidegate") if beside_plain == "speed_in_flood" else ("tidegate", "plain")
+        result[beside_plain] = spread(ratios(ns[over], ns[under]))
     result["mpps_per_core"] = spread([1e3 / value for value in ns["tidegate"]])
     result["cpu_share"] = spread([run["cpu_share"] for found in runs.values() for run in found])
     result["steal_share"] = spread([run["steal_share"] for found in runs.values() for run in found])

@@ -75,7 +75,7 @@ def configuration(setup, devices, cpus, eal, socket_path):
                        eal=json.dumps(eal), socket=socket_path)
     for number, (name, device) in enumerate(devices.items()):
         text += PORT.format(name=name, device=device, network4=f"10.0.{number}", network6=f"fd00:{number}" if number else "fd00",
-                            mac=OWN_MAC if number == 0 else f"02:00:00:00:00:{2 + number:02x}")
+                            mac=OWN_MAC)
         if number == 0:
             text += MAIN_PORT.format(neighbors=neighbors)
     text += SERVICE.format(vip="192.0.2.10" if setup["family"] == 4 else "2001:db8::10", protocol=setup["protocol"],
@@ -113,8 +113,14 @@ class Tidegate(Program):
 
     def ask(self, path):
         """An answer of the API."""
-        self.connection.request("GET", path)
-        return json.loads(self.connection.getresponse().read())
+        try:
+            self.connection.request("GET", path)
+            return json.loads(self.connection.getresponse().read())
+        except (BrokenPipeError, http.client.RemoteDisconnected):
+            # It does not keep a connection for ever.
+            self.connection.close()
+            self.connection.request("GET", path)
+            return json.loads(self.connection.getresponse().read())
 
     def counters(self):
         """What it has counted so far."""

@@ -4,7 +4,7 @@ import os
 import subprocess
 
 from adversarial import HASHES
-from captures import CaptureError, Captures
+from captures import ROUNDS_OF_FLOODED, CaptureError, Captures
 from tidegate import OWN_MAC
 
 KINDS = ("est", "new", "life", "mix")
@@ -14,8 +14,9 @@ PACKETS_OF_FLOW = {"new": 1, "life": 2, "mix": 1.25}
 
 def packets(case):
     """Packets in the capture that comes again and again."""
+    of_flow = PACKETS_OF_FLOW.get(case.kind, ROUNDS_OF_FLOODED if case.flood_share else 1)
     both = 2 if case.mode == "nat-both" else 1
-    return int(case.flows * both * PACKETS_OF_FLOW.get(case.kind, 1) / (1 - case.flood_share)) + 1
+    return int(case.flows * both * of_flow / (1 - case.flood_share)) + 1
 
 
 class Traffic:
@@ -43,8 +44,8 @@ class Traffic:
         if case.mode == "nat-both":
             established = self.both_directions(case, established, openers or established)
         if case.flood_share:
-            flooded = captures.flooded(case.name, established, case.protocol, case.family, case.flood_share)
-            return flooded, openers, established
+            flooded, without = captures.flooded(case.name, established, case.protocol, case.family, case.flood_share)
+            return flooded, openers, without
         return established, openers, None
 
     def openers(self, case):
