@@ -139,7 +139,8 @@ scripts_are_sound() {
     for file in ./*.sh .ci/run fuzz/*.sh tests/netns/*.sh; do
         bash -n "$file" || status=1
     done
-    python3 -c 'import ast, sys; [ast.parse(open(path).read(), path) for path in sys.argv[1:]]' tests/netns/*.py || status=1
+    python3 -c 'import ast, sys; [ast.parse(open(path).read(), path) for path in sys.argv[1:]]' tests/netns/*.py tests/bench/*.py || status=1
+    python3 -B -m unittest discover -q -s tests/bench -p "test_*.py" || status=1
     if command -v shellcheck >/dev/null; then
         shellcheck -x -e SC1091,SC2119,SC2129,SC2015 ./*.sh .ci/run fuzz/*.sh tests/netns/*.sh || status=1
     fi

@@ -28,8 +28,8 @@ class Program:
 
     def __init__(self, command, log_path, cpus, **options):
         self.name, self.cpus, self.log_path = os.path.basename(command[0]), cpus, log_path
-        # A session of its own: Ctrl-C is for the driver, which then ends its programs in good order.
-        self.process = subprocess.Popen(command, start_new_session=True, **options)
+        # Ctrl-C is for the driver, which then ends its programs in good order.
+        self.process = subprocess.Popen(command, process_group=0, **options)
 
     def workers(self):
         """Thread ids of the workers."""

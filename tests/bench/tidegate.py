@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import socket
+import subprocess
 import time
 
 from figures import per_packet
@@ -108,7 +109,7 @@ class Tidegate(Program):
         # Should the driver be killed, it does not stay for ever.
         command = [binary, "run", "--config", config_path, "--for", "600", "--stats", self.stats_path]
         with open(log_path, "w", encoding="utf-8") as log:
-            super().__init__(command, log_path, machine.worker_cpus(workers), stdout=log, stderr=log)
+            super().__init__(command, log_path, machine.worker_cpus(workers), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.connection = UnixConnection(self.socket_path)
 
     def ask(self, path):
