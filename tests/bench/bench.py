@@ -68,6 +68,8 @@ def main():
     if testpmd is None:
         print("bench.sh: dpdk-testpmd is missing: apt-get install dpdk-dev", file=sys.stderr)
         return 1
+    # Also where the shell that started this in the background had it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     options.repeat = options.repeat or (2 if options.quick else 5)
@@ -104,7 +106,7 @@ def measure_all(options, chosen, machine, directory):
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     minutes = sum(bench.expected_s(case) for case in chosen) / 60
     print(f"{head['cpu']}, {head['cpus']} CPUs, Linux {head['kernel']}, {head['memory']}; DPDK {head['dpdk']}; {head['tidegate']}")
-    print(f"{len(chosen)} cases, {options.repeat} times {options.seconds:g} s each: about {minutes:.0f} minutes", flush=True)
+    print(f"{len(chosen)} cases, {options.repeat} times {options.seconds:g} s each: about {max(minutes, 1):.0f} min", flush=True)
     results = [{"case": f"{mode}-*", "skipped": reason} for mode, reason in unavailable.items()]
     for result in results:
         print(f"{result['case']}: {result['skipped']}", flush=True)

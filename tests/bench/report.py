@@ -26,6 +26,8 @@ def notes(result):
                        ("speed_in_flood", "of the speed without a flood")):
         if result.get(key):
             said.append(f"{middle(result[key], 3)} [{bounds(result[key], 3)}] {words}")
+    if result.get("share_new"):
+        said.append(f"{middle(result['share_new'], 1, 100)} % of the packets open a connection")
     return "; ".join(said + result.get("notes", []))
 
 

@@ -146,6 +146,7 @@ def figures(runs, beside_plain):
     result["cpu_share"] = spread([run["cpu_share"] for found in runs.values() for run in found])
     result["steal_share"] = spread([run["steal_share"] for found in runs.values() for run in found])
     if any(run["created"] for run in runs["tidegate"]):
+        result["share_new"] = spread([run["created"] / run["packets"] for run in runs["tidegate"]])
         result["connections_per_s"] = spread([run["created"] / (run["ns"] * run["packets"]) * 1e9 for run in runs["tidegate"]])
     result["notes"] = sorted({note for run in runs["tidegate"] for note in run["notes"]})
     result["runs"] = runs
