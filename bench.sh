@@ -51,9 +51,26 @@ EOF
     as_root apt-get install -q -y --no-install-recommends $missing >/dev/null || give_up "apt-get cannot install$missing"
 }
 
+# Under sudo the toolchain and target/ belong to the user who called it.
+as_builder() {
+    if [ "$(id -u)" = 0 ] && [ -n "${SUDO_USER:-}" ] && [ "$SUDO_USER" != root ]; then
+        sudo -n -H -u "$SUDO_USER" env PATH="$(getent passwd "$SUDO_USER" | cut -d: -f6)/.cargo/bin:$PATH" "$@"
+    else
+        "$@"
+    fi
+}
+
 build() {
-    command -v cargo >/dev/null || give_up "cargo is missing: install Rust with rustup (https://rustup.rs)"
-    (cd "$here" && cargo build --release --quiet --workspace) || give_up "cargo build --release fails"
+    local needed have
+    pkg-config --exists 'libdpdk >= 22.11' ||
+        give_up "DPDK is $(pkg-config --modversion libdpdk 2>/dev/null || echo missing), 22.11 or newer is needed to measure"
+    needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$here/Cargo.toml")
+    have=$(as_builder cargo --version 2>/dev/null | awk '{print $2}')
+    if [ -z "$have" ] || [ "$(printf '%s\n' "$needed" "$have" | sort -V | head -n 1)" != "$needed" ]; then
+        give_up "cargo $needed or newer is needed, found ${have:-none}: install it with rustup (https://rustup.rs)"
+    fi
+    as_builder cargo build --release --quiet --workspace --manifest-path "$here/Cargo.toml" ||
+        give_up "cargo build --release fails"
 }
 
 build=1

@@ -117,6 +117,7 @@ def measure_all(options, chosen, machine, directory):
             result.update(bench.measure(case))
         except (RunError, CaptureError, OSError, ValueError) as error:
             result["failed"] = str(error)
+        bench.traffic.captures.forget()
         results.append(result)
         print(f"[{number}/{len(chosen)}] {time.monotonic() - start:5.1f} s  {case.name}: {summary(result)}", flush=True)
         with open(options.json, "w", encoding="utf-8") as file:

@@ -84,6 +84,12 @@ class Captures:
     def __init__(self, pktgen, directory):
         self.pktgen, self.directory = pktgen, directory
 
+    def forget(self):
+        """Removes all captures: together they would take gigabytes."""
+        for name in os.listdir(self.directory):
+            if name.endswith(".pcap"):
+                os.remove(os.path.join(self.directory, name))
+
     def path(self, name):
         """Where the capture of this name is."""
         return os.path.join(self.directory, name + ".pcap")

@@ -32,7 +32,7 @@ def per_packet(before, after, workers):
     packets = after["packets"] - before["packets"]
     seconds = after["at_s"] - before["at_s"]
     if packets <= 0 or seconds <= 0:
-        raise ValueError(f"no packets passed in {seconds:.2f} s")
+        raise ValueError(f"no packets passed within {seconds:.1f} s")
     cpu_ns = after["cpu_ns"] - before["cpu_ns"]
     return {
         "packets": packets,

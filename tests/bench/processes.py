@@ -10,6 +10,8 @@ import time
 from figures import steal_ticks
 
 WORKER_NAME = re.compile(r"^(rte|lcore|dpdk)-worker-?\d+$")
+# On a busy machine a measurement takes longer, but not longer than this.
+WINDOW_MAX_S = 20
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -73,6 +75,17 @@ class Program:
             if end - start < 0.01:
                 break
         return {**counters, "at_s": (start + end) / 2, "cpu_ns": (cpu_start + cpu_end) / 2, "steal_s": self.steal_s()}
+
+    def window(self, packets, window_s):
+        """Two readings `window_s` apart, or further where the workers got less than half of that of their CPUs' time."""
+        before = self.reading(packets)
+        deadline = time.monotonic() + max(WINDOW_MAX_S, 2 * window_s)
+        time.sleep(window_s)
+        while self.cpu_ns() - before["cpu_ns"] < window_s * 1e9 * len(self.cpus) / 2 and time.monotonic() < deadline:
+            time.sleep(window_s / 4)
+        after = self.reading(packets)
+        self.check_alive()
+        return before, after
 
     def check_alive(self):
         """RunError with the end of its log if it has ended."""

@@ -1,6 +1,7 @@
 """Measures a case: testpmd, tidegate, testpmd, tidegate ..., each time from a fresh start."""
 
 import os
+import shutil
 import subprocess
 
 import traffic
@@ -15,6 +16,8 @@ from verdicts import check
 MBUFS_SPARE = 8192
 # Table memory of a connection, and of an address family as a factor, generously.
 CONNECTION_BYTES = 64
+# Bytes of a packet in a capture.
+CAPTURE_BYTES = 80
 # Times through the capture before anything is measured.
 ROUNDS = 3
 
@@ -86,10 +89,9 @@ class Runner:
 
     def measure(self, case):
         """All repetitions of a case; what the JSON file holds of it."""
-        # The other half of an idle table's memory is its capture.
-        needed_mib, free_mib = self.memory_mib(case) + case.idle * 80 // (1 << 20), self.machine.available_mib()
-        if needed_mib > free_mib:
-            return {"skipped": f"{needed_mib} MiB of memory are needed, {free_mib} are free"}
+        lacking = self.lacking(case)
+        if lacking:
+            return {"skipped": lacking}
         if self.machine.hugepages and not self.machine.reserve_hugepages(self.memory_mib(case)):
             raise RunError("not enough hugepages are left")
         capture, fill, plain = self.traffic.of(case)
@@ -105,6 +107,19 @@ class Runner:
             for side in list(sides)[::-1 if turn % 2 else 1]:
                 sides[side](case, self.device(capture, case.workers), runs)
         return figures(runs, "speed_in_flood" if case.flood_share else "cost")
+
+    def lacking(self, case):
+        """What the machine has too little of for a case, or None."""
+        capture_mib = (traffic.packets(case) + case.idle) * CAPTURE_BYTES >> 20
+        # The captures' directory may be memory, too.
+        needed_mib, free_mib = self.memory_mib(case) + capture_mib, self.machine.available_mib()
+        if needed_mib > free_mib:
+            return f"{needed_mib} MiB of memory are needed, {free_mib} are free"
+        disk_mib = shutil.disk_usage(self.directory).free >> 20
+        # Made in parts, which are there at the same time.
+        if 3 * capture_mib > disk_mib:
+            return f"{3 * capture_mib} MiB are needed in {self.directory}, {disk_mib} are free"
+        return None
 
     def run_testpmd(self, case, device, runs):
         """testpmd in both modes."""

@@ -62,10 +62,7 @@ class Testpmd(Program):
         time.sleep(warm_up_s)
         while self.counters()["packets"] < packets_min:
             time.sleep(0.05)
-        before = self.reading(self.counters)
-        time.sleep(window_s)
-        after = self.reading(self.counters)
-        self.check_alive()
+        before, after = self.window(self.counters, window_s)
         found = per_packet(before, after, self.worker_count)
         sent = after["tx"] - before["tx"]
         if sent < 0.999 * found["packets"] - 100:

@@ -158,10 +158,7 @@ class Tidegate(Program):
         self.keep_others_away(self.main_cpu)
         time.sleep(warm_up_s)
         rss_kb = self.rss_kb()
-        before = self.reading(self.counters)
-        time.sleep(window_s)
-        after = self.reading(self.counters)
-        self.check_alive()
+        before, after = self.window(self.counters, window_s)
         found = per_packet(before, after, self.worker_count)
         found.update(changes(before["stats"], after["stats"]))
         found["rss_growth_kb"] = self.rss_kb() - rss_kb
