@@ -99,7 +99,8 @@ def measure_all(options, chosen, machine, directory):
     chosen = [case for case in chosen if case.mode not in unavailable]
     memory_mib = max((bench.memory_mib(case) for case in chosen), default=0)
     # One kind of memory for the whole run, or its figures could not be compared.
-    machine.hugepages = machine.reserve_hugepages(min(memory_mib, meminfo("MemTotal") // 1024 // 2))
+    machine.memory_max_mib = min(memory_mib, meminfo("MemTotal") // 1024 // 2)
+    machine.hugepages = machine.reserve_hugepages(machine.memory_max_mib)
     if not machine.hugepages:
         machine.give_back_hugepages()
     head = {**machine.describe(), **bench.describe(), "repeat": options.repeat, "seconds": options.seconds,

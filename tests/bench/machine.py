@@ -32,7 +32,7 @@ class Machine:
         self.testpmd = testpmd
         self.cpus = sorted(os.sched_getaffinity(0))
         self.main_cpu = self.cpus[0]
-        self.hugepages = False
+        self.hugepages, self.memory_max_mib = False, 0
         self.hugepages_reserved = 0
 
     def worker_cpus(self, workers):

@@ -115,6 +115,8 @@ class Runner:
         needed_mib, free_mib = self.memory_mib(case) + capture_mib, self.machine.available_mib()
         if needed_mib > free_mib:
             return f"{needed_mib} MiB of memory are needed, {free_mib} are free"
+        if self.machine.hugepages and self.memory_mib(case) > self.machine.memory_max_mib:
+            return f"{self.memory_mib(case)} MiB of hugepages would be more than half of the memory"
         disk_mib = shutil.disk_usage(self.directory).free >> 20
         # Made in parts, which are there at the same time.
         if 3 * capture_mib > disk_mib:
