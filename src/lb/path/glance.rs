@@ -84,13 +84,14 @@ fn ipv4(head: &[u8; 42], frame: &[u8], frame_len: usize, meta: &mut Meta) -> Opt
         return None;
     }
     let protocol = (second >> 8) as u8;
-    let ports = upper_layer(protocol, &head[34..], frame.get(34..), usize::from(ip_len).checked_sub(20)?, false)?;
+    let len = usize::from(ip_len).checked_sub(20)?;
+    let (ports, is_within) = upper_layer(protocol, &head[34..], frame.get(34..), len, false)?;
     meta.probe.words.addresses[0] = second >> 32 | last << 32;
     meta.probe.words.ends = ports | u64::from(protocol) << 32;
     meta.probe.is_v6 = false;
     meta.ip_len = ip_len;
     meta.ttl = second as u8;
-    Some(Work::Plain4)
+    Some(if is_within { Work::Plain4 } else { Work::Flow4 })
 }
 
 #[inline(always)]
@@ -103,32 +104,32 @@ fn ipv6(frame: &[u8], frame_len: usize, meta: &mut Meta) -> Option<Work> {
         return None;
     }
     let protocol = (first >> 48) as u8;
-    let ports = upper_layer(protocol, &head[54..], frame.get(54..), payload_len.into(), true)?;
+    let (ports, is_within) = upper_layer(protocol, &head[54..], frame.get(54..), payload_len.into(), true)?;
     meta.probe.words.addresses = [word(&head[22..]), word(&head[30..]), word(&head[38..]), word(&head[46..])];
     meta.probe.words.ends = ports | u64::from(protocol) << 32;
     meta.probe.is_v6 = true;
     meta.ip_len = ip_len;
     meta.ttl = (first >> 56) as u8;
-    Some(Work::Plain6)
+    Some(if is_within { Work::Plain6 } else { Work::Flow6 })
 }
 
 /// Both ports, the source above, of a TCP or UDP header that is right; `start` is its first eight bytes, and `len` bytes of
-/// the packet are left for it. A TCP segment that opens or ends a connection is not for a glance.
+/// the packet are left for it. False for a TCP segment that opens or ends a connection.
 #[inline(always)]
-fn upper_layer(protocol: u8, start: &[u8], header: Option<&[u8]>, len: usize, is_v6: bool) -> Option<u64> {
+fn upper_layer(protocol: u8, start: &[u8], header: Option<&[u8]>, len: usize, is_v6: bool) -> Option<(u64, bool)> {
     let start = word(start);
     let ports = u64::from((start as u32).swap_bytes());
     match protocol {
         protocol::UDP => {
             let udp_len = usize::from(((start >> 32) as u16).swap_bytes());
             let is_unchecked = is_v6 && start >> 48 == 0;
-            (udp_len >= 8 && udp_len <= len && !is_unchecked).then_some(ports)
+            (udp_len >= 8 && udp_len <= len && !is_unchecked).then_some((ports, true))
         }
         protocol::TCP => {
             let tcp = header?.first_chunk::<20>()?;
             let header_len = usize::from(tcp[12] >> 4) * 4;
             let is_within = tcp[13] & (flags::SYN | flags::FIN | flags::RST) == 0;
-            (is_within && header_len >= 20 && header_len <= len).then_some(ports)
+            (header_len >= 20 && header_len <= len).then_some((ports, is_within))
         }
         _ => None,
     }

@@ -21,7 +21,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub use egress::complete;
 pub use neighbor::{announcements, solicit};
 
-use super::clock::Now;
+use super::clock::{Now, Tick};
 use super::ids::{PortId, WorkerId};
 use super::packet::Packet;
 use super::shard::Shard;
@@ -127,7 +127,7 @@ pub fn process<P: Packet>(
     let steer = origin == Origin::Port && snapshot.workers > 1;
     let bytes = look(shard, snapshot, steer, port_of, packets, metas, verdicts);
     let has = |metas: &[Meta], work| metas.iter().any(|m| m.work == work);
-    find(shard, metas);
+    find(shard, now.tick(), metas);
     let (tick, mut translate) = (now.tick(), [false; 2]);
     if has(metas, Work::Plain4) {
         translate[0] = fast::find_lanes::<Ipv4Addr>(shard, tick, Work::Plain4, metas);
@@ -187,7 +187,7 @@ fn look<P: Packet>(
 
 /// The next stages: in which bucket each connection is, and in which place of it.
 #[inline(never)]
-fn find(shard: &Shard, metas: &mut [Meta]) {
+fn find(shard: &Shard, now: Tick, metas: &mut [Meta]) {
     let probes = metas.iter_mut().filter(|m| m.work.is_v4() || m.work.is_v6()).map(|m| &mut m.probe);
     shard.hasher.hash_all(probes);
     for meta in &*metas {
@@ -199,9 +199,9 @@ fn find(shard: &Shard, metas: &mut [Meta]) {
     }
     for meta in metas {
         if meta.work.is_v4() {
-            meta.hint = shard.v4.candidate(meta.probe.hash);
+            meta.hint = shard.v4.candidate(meta.probe.hash, now);
         } else if meta.work.is_v6() {
-            meta.hint = shard.v6.candidate(meta.probe.hash);
+            meta.hint = shard.v6.candidate(meta.probe.hash, now);
         }
     }
 }
@@ -209,14 +209,16 @@ fn find(shard: &Shard, metas: &mut [Meta]) {
 /// The verdict of a packet that the short way is not for.
 #[inline(never)]
 fn closer_look<P: Packet>(at: &mut At, packet: &mut P, meta: &Meta) -> Verdict {
-    let parsed = match parse(packet.bytes(), packet.frame_len()) {
+    // Used where it was written: copied as a whole at once, it would be read before its small fields have arrived.
+    let result = parse(packet.bytes(), packet.frame_len());
+    let parsed = match &result {
         Ok(parsed) => parsed,
-        Err(error) => return Verdict::Drop(reasons::of(error)),
+        Err(error) => return Verdict::Drop(reasons::of(*error)),
     };
     match meta.work {
-        Work::Plain4 | Work::Flow4 => flow::flow::<Ipv4Addr, P>(at, packet, &parsed, meta.probe.hash, meta.hint),
-        Work::Plain6 | Work::Flow6 => flow::flow::<Ipv6Addr, P>(at, packet, &parsed, meta.probe.hash, meta.hint),
-        Work::Done | Work::Lane | Work::Rare => rare(at, packet, &parsed),
+        Work::Plain4 | Work::Flow4 => flow::flow::<Ipv4Addr, P>(at, packet, parsed, meta.probe.hash, meta.hint),
+        Work::Plain6 | Work::Flow6 => flow::flow::<Ipv6Addr, P>(at, packet, parsed, meta.probe.hash, meta.hint),
+        Work::Done | Work::Lane | Work::Rare => rare(at, packet, parsed),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::index::{Index, Key};
 use super::{ANY_PORT, Backend, Local, Mode, Outer, Port, Routes, Service, Snapshot, link_local};
 use super::{BackendSpec, PortSpec, ServiceSpec, SnapshotSpec};
 use crate::lb::hash::HashKey;
@@ -48,12 +49,15 @@ impl Snapshot {
             ports: spec.ports.into_iter().map(port).collect(),
             services: Box::default(),
             backends: Box::default(),
-            by_vip: HashMap::new(),
-            locals: HashMap::new(),
+            by_vip: Index::new([].into_iter()),
+            locals: Index::new([].into_iter()),
+            vips: Box::default(),
         };
+        let mut locals = HashMap::new();
+        let mut by_vip = Vec::with_capacity(spec.services.len());
         for (id, port) in snapshot.ports.iter().enumerate() {
             for &(address, _) in &port.addresses {
-                snapshot.locals.insert(address, Local::Own(PortId(id as u8)));
+                locals.insert(address, Local::Own(PortId(id as u8)));
             }
         }
         let table_key = spec.hash_key.derive(b"maglev");
@@ -66,8 +70,8 @@ impl Snapshot {
         let mut services = Vec::with_capacity(spec.services.len());
         for (index, service) in spec.services.into_iter().enumerate() {
             let id = ServiceId(index as u32);
-            snapshot.by_vip.insert((service.vip, service.protocol, service.port.unwrap_or(ANY_PORT)), id);
-            snapshot.add_vip(service.vip, service.mode);
+            by_vip.push((Key::new(service.vip, service.protocol, service.port.unwrap_or(ANY_PORT)), id));
+            add_vip(&mut locals, service.vip, service.mode);
             for backend in &service.backends {
                 let built = snapshot.build_backend(id, &service, backend)?;
                 if let Some(place) = backends.get_mut(backend.id.slot()) {
@@ -76,14 +80,13 @@ impl Snapshot {
             }
             services.push(build_service(service, table_key, &old)?);
         }
+        snapshot.by_vip = Index::new(by_vip.into_iter());
+        let is_vip = |(&address, &local): (&IpAddr, &Local)| matches!(local, Local::Vip { .. }).then_some(address);
+        snapshot.vips = locals.iter().filter_map(is_vip).collect();
+        snapshot.locals = Index::new(locals.into_iter().map(|(address, local)| (Key::new(address, 0, 0), local)));
         snapshot.services = services.into();
         snapshot.backends = backends.into();
         Ok(snapshot)
-    }
-
-    fn add_vip(&mut self, vip: IpAddr, mode: Mode) {
-        let known = matches!(self.locals.get(&vip), Some(Local::Vip { nat: true }));
-        self.locals.insert(vip, Local::Vip { nat: known || mode.is_nat() });
     }
 
     fn build_backend(&self, id: ServiceId, service: &ServiceSpec, spec: &BackendSpec) -> Result<Backend, BuildError> {
@@ -119,6 +122,11 @@ impl Snapshot {
             name: spec.name.clone(),
         })
     }
+}
+
+fn add_vip(locals: &mut HashMap<IpAddr, Local>, vip: IpAddr, mode: Mode) {
+    let known = matches!(locals.get(&vip), Some(Local::Vip { nat: true }));
+    locals.insert(vip, Local::Vip { nat: known || mode.is_nat() });
 }
 
 fn port(spec: PortSpec) -> Port {

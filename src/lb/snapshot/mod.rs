@@ -1,15 +1,16 @@
 //! What the packet path reads and never writes: one immutable picture of the configuration and of health.
 
 mod build;
+mod index;
 mod outer;
 mod routes;
 mod spec;
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 pub use build::BuildError;
+use index::{Index, Key};
 pub use outer::{Inner, OUTER_MAX, Outer, vary4, vary6};
 pub use routes::{Hop, Routes};
 pub use spec::{BackendSpec, Mode, PortSpec, ServiceSpec, SnapshotSpec};
@@ -35,8 +36,9 @@ pub struct Snapshot {
     ports: Box<[Port]>,
     services: Box<[Service]>,
     backends: Box<[Option<Backend>]>,
-    by_vip: HashMap<(IpAddr, u8, u16), ServiceId>,
-    locals: HashMap<IpAddr, Local>,
+    by_vip: Index<ServiceId>,
+    locals: Index<Local>,
+    vips: Box<[IpAddr]>,
 }
 
 /// One port as the packet path sees it.
@@ -190,13 +192,14 @@ impl Snapshot {
 
     /// The service for packets to this address, protocol and port; one for the exact port before one for every port.
     pub fn find_service(&self, vip: IpAddr, protocol: u8, port: u16) -> Option<ServiceId> {
-        self.by_vip.get(&(vip, protocol, port)).or_else(|| self.by_vip.get(&(vip, protocol, ANY_PORT))).copied()
+        let find = |port| self.by_vip.get(&Key::new(vip, protocol, port));
+        find(port).or_else(|| find(ANY_PORT))
     }
 
     /// Whether and how an address is ours.
     #[inline]
     pub fn local(&self, addr: IpAddr) -> Option<Local> {
-        self.locals.get(&addr).copied()
+        self.locals.get(&Key::new(addr, 0, 0))
     }
 
     /// True if `addr` is on a network of some port.
@@ -206,7 +209,7 @@ impl Snapshot {
 
     /// All VIPs, each once.
     pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
-        self.locals.iter().filter(|(_, l)| matches!(l, Local::Vip { .. })).map(|(&a, _)| a)
+        self.vips.iter().copied()
     }
 }
 

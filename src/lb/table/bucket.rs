@@ -68,6 +68,20 @@ impl Bucket {
         self.matches(0).next()
     }
 
+    /// Places in use whose own deadline has passed.
+    #[inline]
+    pub fn reached(&self, now: Tick) -> Places {
+        // A plain loop, so that the compiler compares all lanes at once.
+        let reached = |mask, (place, &deadline): (usize, &u16)| mask | u16::from(Tick(deadline).reached(now)) << place;
+        Places(self.deadlines.iter().enumerate().fold(0, reached) & self.used().0)
+    }
+
+    /// Of the connections that may be pushed out, the one that ends first.
+    #[inline]
+    pub fn first_to_leave(&self, now: Tick) -> Option<usize> {
+        self.evictable().min_by_key(|&place| self.deadline(place).left_s(now))
+    }
+
     /// Places whose connection may be pushed out.
     pub fn evictable(&self) -> Places {
         Places(self.evictable & self.used().0)

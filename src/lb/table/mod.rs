@@ -150,9 +150,13 @@ impl<A: Address> Table<A> {
 
     /// The first entry whose tag fits, and fetches it; a hint for [`Self::find_at`].
     #[inline]
-    pub fn candidate(&self, hash: u64) -> Slot {
+    pub fn candidate(&self, hash: u64, now: Tick) -> Slot {
         let home = self.home(hash);
-        let Some(place) = self.buckets.get(home).and_then(|b| b.matches(tag(hash)).next()) else { return Slot::NONE };
+        let Some(bucket) = self.buckets.get(home) else { return Slot::NONE };
+        let Some(place) = bucket.matches(tag(hash)).next() else {
+            self.prefetch_for_insert(bucket, home, hash, now);
+            return Slot::NONE;
+        };
         if let Some(entry) = self.entries.get(home * PLACES + place) {
             prefetch(entry);
         }
@@ -163,6 +167,23 @@ impl<A: Address> Table<A> {
     #[inline(always)]
     pub fn parts(&mut self) -> (&[Entry<A>], &mut [Bucket]) {
         (&self.entries, &mut self.buckets)
+    }
+
+    /// Fetches what an insertion under `hash` will want: the other bucket if it may have to be looked at, and the entry to
+    /// be written.
+    #[inline(never)]
+    fn prefetch_for_insert(&self, bucket: &Bucket, home: usize, hash: u64, now: Tick) {
+        if bucket.has_overflow() || bucket.used_count() >= HOME_FIRST {
+            if let Some(other) = self.buckets.get(self.other(home, tag(hash))) {
+                prefetch(other);
+            }
+        }
+        // The free one, or, if it must take somebody's place, that one.
+        for place in [bucket.free(), bucket.first_to_leave(now)] {
+            if let Some(entry) = place.and_then(|place| self.entries.get(home * PLACES + place)) {
+                prefetch(entry);
+            }
+        }
     }
 
     /// As [`Self::find`], trying `hint` first.
@@ -191,7 +212,11 @@ impl<A: Address> Table<A> {
     /// The entry with this key whose time is over, in both directions, but which no sweep has met yet.
     pub fn find_dead(&self, hash: u64, key: &FiveTuple<A>, now: Tick) -> Option<Slot> {
         let (home, tag) = (self.home(hash), tag(hash));
-        let slot = self.find_in(home, tag, key).or_else(|| self.find_in(self.other(home, tag), tag, key))?;
+        let slot = self.find_in(home, tag, key).or_else(|| {
+            // As in `find`: most buckets have nobody elsewhere, and the other one is another wait for memory.
+            let elsewhere = self.buckets.get(home).is_some_and(Bucket::has_overflow);
+            elsewhere.then(|| self.find_in(self.other(home, tag), tag, key)).flatten()
+        })?;
         (!self.is_alive(slot, now)).then_some(slot)
     }
 
@@ -352,14 +377,16 @@ impl<A: Address> Table<A> {
 
     /// Who leaves when both buckets are full: somebody timed out, else the half-open connection that ends first.
     fn victim(&self, home: usize, other: usize, now: Tick) -> Option<Slot> {
-        let places =
-            |b: usize| self.buckets.get(b).into_iter().flat_map(move |k| k.used().map(move |p| Slot::new(b, p)));
-        if let Some(dead) = places(home).chain(places(other)).find(|&slot| !self.is_alive(slot, now)) {
+        let over = |b: usize| {
+            let places = self.buckets.get(b).map(|k| k.reached(now));
+            places.into_iter().flatten().map(move |p| Slot::new(b, p)).find(|&slot| !self.is_alive(slot, now))
+        };
+        if let Some(dead) = over(home).or_else(|| over(other)) {
             return Some(dead);
         }
-        let open =
-            |b: usize| self.buckets.get(b).into_iter().flat_map(move |k| k.evictable().map(move |p| Slot::new(b, p)));
-        open(home).chain(open(other)).min_by_key(|&slot| self.deadline(slot).left_s(now))
+        let first = |b: usize| self.buckets.get(b)?.first_to_leave(now).map(|p| Slot::new(b, p));
+        // Nobody can choose the two buckets, so that the one at home leaves is no favour to anybody.
+        first(home).or_else(|| first(other))
     }
 
     #[inline]
