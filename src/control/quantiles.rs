@@ -124,6 +124,7 @@ mod tests {
             latency: Arc::default(),
             connections_max: 10,
             table_bytes: 64,
+            table_memory: None,
             requests: Arc::new(ArrayQueue::new(1)),
         }
     }
