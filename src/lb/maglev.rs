@@ -12,6 +12,7 @@
 //! `docs/decisions/maglev.md` has the measured figures. The table depends on the key and the set of (identity, weight)
 //! alone, in integer arithmetic, so all nodes with the same key agree on it.
 
+use super::arch::prefetch;
 use super::hash::{HashKey, hash_bytes, reduce};
 use thiserror::Error;
 
@@ -83,6 +84,14 @@ impl Maglev {
     #[must_use]
     pub fn lookup(&self, hash: u64) -> Option<u16> {
         self.slots.get(reduce(hash, self.slots.len())).copied()
+    }
+
+    /// Fetches what [`lookup`](Self::lookup) of this hash reads.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        if let Some(slot) = self.slots.get(reduce(hash, self.slots.len())) {
+            prefetch(slot);
+        }
     }
 
     /// All slots by position, each an index into the entries.

@@ -2,10 +2,12 @@
 
 #[cfg(target_arch = "x86_64")]
 mod aes;
+mod deadlines;
 mod prefetch;
 mod tags;
 
 #[cfg(target_arch = "x86_64")]
 pub use aes::AesHasher;
+pub use deadlines::{first, reached};
 pub use prefetch::prefetch;
 pub use tags::matches;

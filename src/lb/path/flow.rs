@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::egress::{self, Leaving};
 use super::family::Family;
 use super::nat::{self, End};
-use super::{At, errors};
+use super::{At, Meta, Plan, errors, planned};
 use crate::lb::clock::Tick;
 use crate::lb::connection::{Direction, Phase, State, flags, is_syn, next_tcp, next_udp};
 use crate::lb::packet::Packet;
@@ -18,16 +18,10 @@ use crate::wire::protocol;
 
 /// The verdict of a TCP or UDP packet.
 #[inline]
-pub(super) fn flow<A: Family, P: Packet>(
-    at: &mut At,
-    packet: &mut P,
-    parsed: &Parsed,
-    hash: u64,
-    hint: Slot,
-) -> Verdict {
+pub(super) fn flow<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, meta: &Meta) -> Verdict {
     let key = A::key(parsed, packet.bytes());
     let tick = at.now.tick();
-    if let Some(slot) = A::table(at.shard).find_at(hint, hash, &key, tick)
+    if let Some(slot) = A::table(at.shard).find_at(meta.hint, meta.probe.hash, &key, tick)
         && let Some(&entry) = A::table(at.shard).entry(slot)
     {
         match at.snapshot.backend(entry.backend).filter(|b| b.serves) {
@@ -38,7 +32,9 @@ pub(super) fn flow<A: Family, P: Packet>(
             _ => close::<A>(at, slot),
         }
     }
-    miss(at, packet, parsed, key, hash)
+    // The plan was made where nothing had the connection's tag.
+    let plan = if meta.hint.is_some() { planned(at.snapshot, &key) } else { meta.plan };
+    miss(at, packet, parsed, key, meta.probe.hash, plan)
 }
 
 /// A SYN on a connection that is closing opens a new one at once.
@@ -112,9 +108,16 @@ fn close<A: Family>(at: &mut At, slot: Slot) {
 
 /// A packet that no connection knows.
 #[inline(never)]
-fn miss<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, key: FiveTuple<A>, hash: u64) -> Verdict {
+fn miss<A: Family, P: Packet>(
+    at: &mut At,
+    packet: &mut P,
+    parsed: &Parsed,
+    key: FiveTuple<A>,
+    hash: u64,
+    plan: Plan,
+) -> Verdict {
     let vip: IpAddr = key.dst.into();
-    let service = at.snapshot.find_service(vip, key.protocol, key.dport).and_then(|id| at.snapshot.service(id));
+    let service = plan.service.and_then(|id| at.snapshot.service(id));
     let Some(service) = service else { return Verdict::Drop(super::not_served(at.snapshot, vip)) };
     if key.src.is_martian() {
         return Verdict::Drop(DropReason::Martian);
@@ -133,8 +136,7 @@ fn miss<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, key:
     if parsed.ttl == 0 {
         return Verdict::Drop(DropReason::TtlExceeded);
     }
-    let flow_hash = A::tuple_hash(at.snapshot.flow_key, &key);
-    let picked = service.pick(flow_hash).and_then(|id| at.snapshot.backend(id));
+    let picked = service.pick(plan.flow_hash).and_then(|id| at.snapshot.backend(id));
     let Some(backend) = picked else { return Verdict::Drop(DropReason::NoBackend) };
     if backend.address == key.src.into() {
         return Verdict::Drop(DropReason::Looped);

@@ -22,7 +22,7 @@ pub use egress::complete;
 pub use neighbor::{announcements, solicit};
 
 use super::clock::{Now, Tick};
-use super::ids::{PortId, WorkerId};
+use super::ids::{PortId, ServiceId, WorkerId};
 use super::packet::Packet;
 use super::shard::Shard;
 use super::snapshot::{Local, Snapshot};
@@ -30,7 +30,7 @@ use super::steer;
 use super::table::{Probe, Slot};
 use super::verdict::{DropReason, Verdict};
 use crate::wire::ethernet::MacAddr;
-use crate::wire::parse::{Fragment, Kind, Parsed, parse};
+use crate::wire::parse::{FiveTuple, Fragment, Kind, Parsed, parse};
 use crate::wire::protocol;
 use family::Family;
 use glance::Inlet;
@@ -63,6 +63,7 @@ pub struct Processed {
 pub struct Meta {
     probe: Probe,
     hint: Slot,
+    plan: Plan,
     /// The slot of its backend, once it has found its lane.
     lane: u32,
     /// Of a plain packet: its length in bytes.
@@ -73,6 +74,14 @@ pub struct Meta {
     l3: u8,
     port: PortId,
     work: Work,
+}
+
+/// What is found out beforehand for a packet that seems to open a connection.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Plan {
+    service: Option<ServiceId>,
+    /// Of the packet's five-tuple, under the key of consistent hashing.
+    flow_hash: u64,
 }
 
 /// What is left to do with a packet after the first stage.
@@ -143,6 +152,7 @@ pub fn process<P: Packet>(
     }
     let all_to = fast::forward(shard, packets, metas, verdicts);
     if all_to.is_none() {
+        plan(snapshot, metas);
         for ((packet, meta), verdict) in packets.iter_mut().zip(&*metas).zip(verdicts) {
             if meta.work != Work::Done {
                 *verdict = closer_look(&mut At { shard, snapshot, now, port: meta.port }, packet, meta);
@@ -206,6 +216,28 @@ fn find(shard: &Shard, now: Tick, metas: &mut [Meta]) {
     }
 }
 
+/// Looks ahead for packets that no connection seems to know: their services' lookup tables are larger than the caches.
+#[inline(never)]
+fn plan(snapshot: &Snapshot, metas: &mut [Meta]) {
+    for meta in metas.iter_mut().filter(|m| !m.hint.is_some()) {
+        if meta.work.is_v4() {
+            meta.plan = planned::<Ipv4Addr>(snapshot, &meta.probe.words.tuple());
+        } else if meta.work.is_v6() {
+            meta.plan = planned::<Ipv6Addr>(snapshot, &meta.probe.words.tuple());
+        }
+    }
+}
+
+#[inline(always)]
+fn planned<A: Family>(snapshot: &Snapshot, key: &FiveTuple<A>) -> Plan {
+    let service = snapshot.find_service(key.dst.into(), key.protocol, key.dport);
+    let flow_hash = A::tuple_hash(snapshot.flow_key, key);
+    if let Some(service) = service.and_then(|id| snapshot.service(id)) {
+        service.prefetch_pick(flow_hash);
+    }
+    Plan { service, flow_hash }
+}
+
 /// The verdict of a packet that the short way is not for.
 #[inline(never)]
 fn closer_look<P: Packet>(at: &mut At, packet: &mut P, meta: &Meta) -> Verdict {
@@ -216,8 +248,8 @@ fn closer_look<P: Packet>(at: &mut At, packet: &mut P, meta: &Meta) -> Verdict {
         Err(error) => return Verdict::Drop(reasons::of(*error)),
     };
     match meta.work {
-        Work::Plain4 | Work::Flow4 => flow::flow::<Ipv4Addr, P>(at, packet, parsed, meta.probe.hash, meta.hint),
-        Work::Plain6 | Work::Flow6 => flow::flow::<Ipv6Addr, P>(at, packet, parsed, meta.probe.hash, meta.hint),
+        Work::Plain4 | Work::Flow4 => flow::flow::<Ipv4Addr, P>(at, packet, parsed, meta),
+        Work::Plain6 | Work::Flow6 => flow::flow::<Ipv6Addr, P>(at, packet, parsed, meta),
         Work::Done | Work::Lane | Work::Rare => rare(at, packet, parsed),
     }
 }

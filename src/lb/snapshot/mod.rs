@@ -120,6 +120,12 @@ pub struct Service {
 }
 
 impl Service {
+    /// Fetches what [`Self::pick`] will read.
+    #[inline]
+    pub fn prefetch_pick(&self, hash: u64) {
+        self.maglev.prefetch(hash);
+    }
+
     /// The backend that the consistent hash gives; `None` if none takes new connections.
     #[inline]
     pub fn pick(&self, hash: u64) -> Option<BackendId> {

@@ -19,11 +19,12 @@ pub struct Bucket {
     /// 16 bits of each connection's hash, 0 = free. The last two are not places, so that 16 lanes load at once: see
     /// [`OVERFLOW`] and [`DISPLACED`].
     tags: [u16; LANES],
-    deadlines: [u16; PLACES],
-    /// Places whose connection may be pushed out by a newer one.
-    evictable: u16,
-    spare: u16,
+    /// In seconds. The last two are none, as with the tags: see [`EVICTABLE`].
+    deadlines: [u16; LANES],
 }
+
+/// In the deadlines: places whose connection may be pushed out by a newer one, one bit each.
+const EVICTABLE: usize = 14;
 
 /// Set bits are places; iterates from the lowest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,20 +72,18 @@ impl Bucket {
     /// Places in use whose own deadline has passed.
     #[inline]
     pub fn reached(&self, now: Tick) -> Places {
-        // A plain loop, so that the compiler compares all lanes at once.
-        let reached = |mask, (place, &deadline): (usize, &u16)| mask | u16::from(Tick(deadline).reached(now)) << place;
-        Places(self.deadlines.iter().enumerate().fold(0, reached) & self.used().0)
+        Places(arch::reached(&self.deadlines, now.0) & self.used().0)
     }
 
     /// Of the connections that may be pushed out, the one that ends first.
     #[inline]
     pub fn first_to_leave(&self, now: Tick) -> Option<usize> {
-        self.evictable().min_by_key(|&place| self.deadline(place).left_s(now))
+        arch::first(&self.deadlines, now.0, self.evictable().0)
     }
 
     /// Places whose connection may be pushed out.
     pub fn evictable(&self) -> Places {
-        Places(self.evictable & self.used().0)
+        Places(self.deadlines[EVICTABLE] & self.used().0)
     }
 
     /// True if some connection of this bucket lives in its other one.
@@ -127,7 +126,8 @@ impl Bucket {
     #[inline]
     pub fn set_evictable(&mut self, place: usize, evictable: bool) {
         let bit = 1u16 << place;
-        self.evictable = if evictable { self.evictable | bit } else { self.evictable & !bit };
+        let all = &mut self.deadlines[EVICTABLE];
+        *all = if evictable { *all | bit } else { *all & !bit };
     }
 
     /// Takes `place` for a connection.

@@ -17,6 +17,8 @@ pub trait Address: Copy + Eq + Hash + Debug + 'static {
 
     /// Both addresses in words, see [`Words`].
     fn join(src: Self, dst: Self) -> [u64; 4];
+    /// The addresses that [`Self::join`] put together.
+    fn split(words: &[u64; 4]) -> (Self, Self);
     /// 0 if the words are of the same addresses.
     fn differ(a: &[u64; 4], b: &[u64; 4]) -> u64;
 }
@@ -29,6 +31,12 @@ impl Address for std::net::Ipv4Addr {
     fn join(src: Self, dst: Self) -> [u64; 4] {
         let word = |a: Self| u64::from(u32::from_le_bytes(a.octets()));
         [word(src) | word(dst) << 32, 0, 0, 0]
+    }
+
+    #[inline(always)]
+    fn split(words: &[u64; 4]) -> (Self, Self) {
+        let [a, b, c, d, e, f, g, h] = words[0].to_le_bytes();
+        (Self::new(a, b, c, d), Self::new(e, f, g, h))
     }
 
     #[inline(always)]
@@ -49,6 +57,12 @@ impl Address for std::net::Ipv6Addr {
         };
         let ([a, b], [c, d]) = (words(src), words(dst));
         [a, b, c, d]
+    }
+
+    #[inline(always)]
+    fn split(words: &[u64; 4]) -> (Self, Self) {
+        let address = |low: u64, high: u64| Self::from((u128::from(low) | u128::from(high) << 64).to_le_bytes());
+        (address(words[0], words[1]), address(words[2], words[3]))
     }
 
     #[inline(always)]

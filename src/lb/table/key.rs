@@ -20,6 +20,16 @@ impl Words {
     }
 }
 
+impl Words {
+    /// The five-tuple that these are the words of.
+    #[inline]
+    pub fn tuple<A: Address>(&self) -> FiveTuple<A> {
+        let (src, dst) = A::split(&self.addresses);
+        let [dport, sport] = [self.ends as u16, (self.ends >> 16) as u16];
+        FiveTuple { src, dst, sport, dport, protocol: (self.ends >> 32) as u8 }
+    }
+}
+
 /// Ports, given in host order, and the protocol in one word: the first four bytes of the transport header as a number,
 /// and the protocol above.
 #[inline(always)]
