@@ -1,0 +1,1 @@
+//! Profiles, good and bad.
