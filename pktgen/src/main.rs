@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use pktgen::pcap_command::{self, PcapArgs};
+use pktgen::rfc2544_command::{self, Rfc2544Args};
 use pktgen::run_command::{self, RunArgs};
 use std::fmt::Display;
 use std::io::Write;
@@ -21,6 +22,8 @@ enum Command {
     Pcap(Box<PcapArgs>),
     /// Send the traffic of a profile on DPDK ports, and report what came of it.
     Run(Box<RunArgs>),
+    /// Find the highest rate without loss by binary search, for each packet size (RFC 2544 section 26.1).
+    Rfc2544(Box<Rfc2544Args>),
 }
 
 fn main() -> ExitCode {
@@ -32,6 +35,10 @@ fn main() -> ExitCode {
                 ExitCode::SUCCESS
             }
             Ok(None) => ExitCode::SUCCESS,
+            Err(error) => fail(&error, error.exit_status()),
+        },
+        Command::Rfc2544(arguments) => match rfc2544_command::run(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error, error.exit_status()),
         },
         Command::Run(arguments) => match run_command::run(&arguments) {

@@ -85,7 +85,7 @@ mod tests {
         assert_eq!((pace.lost(), pace.take(HZ, 1)), (1_000_000 - 512, 0));
         assert_eq!(pace.take(HZ + HZ / 1000, u64::MAX), 512, "the rate goes on from here");
         let mut slow = Pace::new(Rate::PerSecond(10.0), HZ, 0);
-        assert_eq!((slow.take(HZ, 4), slow.take(HZ, 100)), (4, 6), "what was left stays in the bucket");
+        assert_eq!((slow.take(HZ + 1, 4), slow.take(HZ + 1, 100)), (4, 6), "what was left stays in the bucket");
     }
 
     #[test]

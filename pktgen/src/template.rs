@@ -210,7 +210,8 @@ mod tests {
             }
             let tuple = FiveTuple { src: address(src), dst: address(dst), sport: ports.0, dport: ports.1, protocol };
             let mut expected = Vec::new();
-            prop_assert!(Frame { link, tuple, segment, ip_id: 0, payload: &payload }.build(&mut expected));
+            let is_built = Frame { link, tuple, segment, ip_id: 0, payload: &payload }.build(&mut expected);
+            prop_assert!(is_built);
             prop_assert_eq!(found, expected);
         }
     }

@@ -178,6 +178,8 @@ pub struct Traffic {
     pub order: Order,
     /// Lengths of frames without their check sequence, taken in turn.
     pub frame_lens: Vec<u16>,
+    /// Length of the longest headers that are sent, in bytes.
+    pub header_len_max: u16,
     /// Packets or connections in all.
     pub packets_max: Option<u64>,
     /// Whether flows of TCP packets begin with a SYN.

@@ -20,7 +20,7 @@ use crate::frame::{FCS_LEN, Protocol, headers_len};
 use crate::traffic::{IMIX, Order};
 use tidegate::wire::tcp::flags::{ACK, SYN};
 
-/// The sizes that RFC 2544 section 9.1 names for Ethernet, and the two that are added for what is usual now.
+/// The sizes that RFC 2544 section 9.1 names for Ethernet.
 const STANDARD_SIZES: [u16; 7] = [64, 128, 256, 512, 1024, 1280, 1518];
 
 impl Profile {
@@ -137,6 +137,7 @@ fn read_traffic(mut reader: Reader<'_, '_, '_>, vlan: Option<u16>, seed: u64) ->
         servers,
         order,
         frame_lens,
+        header_len_max: least,
         packets_max,
         open,
         data_segments,
