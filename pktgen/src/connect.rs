@@ -169,7 +169,7 @@ impl Connect {
         for _ in 0..64 {
             let flow = self.next_flow;
             self.next_flow = if flow + 1 >= self.plan.flows { 0 } else { flow + 1 };
-            let Some(connection) = self.connections.get_mut(flow as usize) else { return None };
+            let connection = self.connections.get_mut(flow as usize)?;
             if connection.state != State::Closed {
                 continue;
             }

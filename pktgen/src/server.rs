@@ -172,6 +172,7 @@ mod tests {
     use crate::conversation::Segment;
     use crate::frame::{Frame, Link};
     use crate::seen::see;
+    use tidegate::wire::ipv4::Ipv4Repr;
     use tidegate::wire::parse::FiveTuple;
 
     const LINK: Link = Link { dst: MacAddr([2, 0, 0, 0, 0, 2]), src: MacAddr([2, 0, 0, 0, 0, 1]), vlan: None };
@@ -242,6 +243,35 @@ mod tests {
         frame[45] ^= 1;
         assert!(answer(&mut server, frame).is_none());
         assert_eq!((server.counts().bad_checksums, server.counts().datagrams), (1, 0));
+    }
+
+    #[test]
+    fn what_came_through_a_tunnel_is_answered_without_it() {
+        let inner = question(false, Some(Segment { seq: 7, ack: 0, flags: flags::SYN, has_data: false }), &[]);
+        let mut frame = inner[..14].to_vec();
+        frame.resize(34, 0);
+        let outer = Ipv4Repr {
+            src: [10, 0, 0, 1].into(),
+            dst: [10, 1, 0, 11].into(),
+            protocol: protocol::GRE,
+            ttl: 64,
+            traffic_class: 0,
+            id: 0,
+            df: true,
+            payload_len: 4 + 44,
+        };
+        assert_eq!(outer.emit(&mut frame[14..]), Some(20));
+        frame.extend([0, 0, 8, 0]);
+        frame.extend(&inner[14..58]);
+        let mut server = Server::new(OWN, None, 1);
+        let len = frame.len();
+        let seen = see(&mut frame, len).unwrap();
+        let len = server.answer(&mut frame, &seen).unwrap();
+        let mut answer = frame[seen.start..seen.start + len].to_vec();
+        let found = see(&mut answer, len).unwrap();
+        assert_eq!((found.tuple, found.macs), (seen.tuple.reversed(), (LINK.src, OWN)));
+        assert_eq!((found.is_checksum_right(&answer), found.parsed.tcp_flags), (Some(true), flags::SYN | flags::ACK));
+        assert_eq!(server.spread().shares()[0].target.to_string(), "33.33.33.33:80");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Runs on a ring that hands what is sent straight back.
 
-use super::process::Setup;
+use super::process::{Setup, manual_of_reports};
 
 const RING: &str = "[[port]]\ndevice = 'net_ring0'\ngateway_mac = '02:00:00:00:00:02'\n";
 
@@ -23,6 +23,20 @@ fn every_packet_comes_back_and_is_measured() {
         assert_eq!(ended.report["ended_by"], "duration");
         assert!(ended.float("/sent/pps") <= ended.float("/sent/target_pps") * 1.02, "{:#}", ended.report);
         assert!(ended.log.contains("sent ") && ended.log.contains("latency"), "{}", ended.log);
+    }
+}
+
+#[test]
+fn ipv6_and_vlans_come_back_as_well() {
+    for (from, to) in [
+        ("'192.0.2.10:80'", "'[2001:db8::10]:80', '[2001:db8::11]:81'"),
+        ("[traffic]", "vlan = 7\n[traffic]\nprotocol = 'tcp'"),
+    ] {
+        let setup = Setup::new();
+        let profile = with_traffic("", "packets = 500\npps = 10_000\npacket_size = [100, 1000]").replace(from, to);
+        let ended = setup.pktgen("run", &profile, &[]);
+        ended.assert_lossless();
+        assert_eq!(ended.number("/received/stamped"), 500, "{:#}", ended.report);
     }
 }
 
@@ -118,4 +132,26 @@ fn a_search_on_a_ring_is_limited_by_the_highest_rate() {
         assert!(found("trials").as_array().unwrap().iter().all(|trial| trial["good"] == true));
     }
     assert!(ended.log.contains("pps") && ended.log.contains("note"), "{}", ended.log);
+}
+
+#[test]
+fn the_manual_names_no_field_that_there_is_not() {
+    let setup = Setup::new();
+    let run = setup.pktgen("run", &with_traffic("", "packets = 10"), &[]).report;
+    let search = "[rfc2544]\nsizes = [64]\ntrial = 0.1\nwait = 0\npause = 0\nrate_max = 500\n";
+    let rfc2544 = setup.pktgen("rfc2544", &format!("{}{search}", with_traffic("", "")), &[]).report;
+    let mut count = 0;
+    let manual = manual_of_reports();
+    let (of_run, of_rfc2544) = manual.split_once("## The search of").unwrap();
+    for (section, report) in [(of_run, &run), (of_rfc2544, &rfc2544)] {
+        for row in section.lines().filter(|line| line.starts_with("| `")) {
+            let names = row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2);
+            for name in names {
+                let of_size = report["sizes"].get(0).is_some_and(|size| size.get(name).is_some());
+                assert!(of_size || report.get(name).is_some(), "{name} is in the manual only");
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 20, "{count}");
 }

@@ -178,6 +178,7 @@ impl Ended {
     pub fn assert_good(&self) {
         assert_eq!(self.status, Some(0), "{}", self.log);
         assert!(self.report.is_object() && !self.log.contains("panicked"), "{}", self.log);
+        assert_documented(&self.report);
     }
 
     pub fn number(&self, pointer: &str) -> u64 {
@@ -215,6 +216,31 @@ impl Ended {
 /// Runs pktgen with arguments that it may not like.
 pub fn pktgen(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_pktgen")).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// docs/pktgen.md, from its report fields on.
+pub fn manual_of_reports() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/pktgen.md");
+    let manual = std::fs::read_to_string(path).unwrap();
+    manual.split_once("## The report of `pktgen run`").unwrap().1.to_owned()
+}
+
+/// Every field of a report is in the manual.
+fn assert_documented(value: &Value) {
+    static MANUAL: OnceLock<String> = OnceLock::new();
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                assert!(
+                    MANUAL.get_or_init(manual_of_reports).contains(&format!("`{name}`")),
+                    "{name} is not documented"
+                );
+                assert_documented(value);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(assert_documented),
+        _ => {}
+    }
 }
 
 /// The CPUs that this process may use, as EAL writes them.

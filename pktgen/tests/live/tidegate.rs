@@ -109,7 +109,7 @@ fn nat_is_seen_by_a_port_that_only_receives() {
     let traffic =
         "[traffic]\nservers = ['192.0.2.10:80']\nflows = 600\npps = 2000\npackets = 1200\npacket_size = 128\n";
     let sink = BACKENDS.replace("'server'", "'receive'");
-    let ended = setup.pktgen("run", &format!("{CLIENTS}{sink}{traffic}"), &[]);
+    let ended = setup.pktgen("run", &format!("workers = 2\n{CLIENTS}{sink}{traffic}"), &[]);
     ended.assert_lossless();
     let backends = ended.backends("/backends");
     assert_eq!((backends[0].0.as_str(), &ended.report["backends"][0]["by"]), ("10.1.0.11:80", &"address".into()));
