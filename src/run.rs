@@ -15,7 +15,7 @@ use crate::control::serve::{self, Ended, ServeError, ServeOptions, serve};
 use crate::control::stats::Stats;
 use crate::control::status::PortStatus;
 use crate::dataplane::{
-    Dataplane, DataplaneError, EalPlan, Finding, Idle, PortReport, PortSetup, Running, Setup, Severity,
+    Dataplane, DataplaneError, EalPlan, Finding, Idle, PortReport, PortSetup, Running, Setup, Severity, allowed_cpus,
     free_hugepage_bytes, free_table_bytes, numa_node, port_stats, preflight, reserve_for_tables, worker_cpus,
 };
 use crate::lb::handle::WorkerHandle;
@@ -339,17 +339,6 @@ fn port_status(port: &Port, report: &PortReport, mtu: u16, buffers: &Mempool) ->
         mbufs_in_use: buffers.in_use().into(),
         mbufs_total: buffers.capacity().into(),
     }
-}
-
-/// The CPUs that the process may run on.
-fn allowed_cpus() -> Vec<u32> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or("0").trim();
-    let range = |part: &str| {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        Some(first.parse::<u32>().ok()?..=last.parse::<u32>().ok()?)
-    };
-    list.split(',').filter_map(range).flatten().collect()
 }
 
 fn random_key() -> Result<HashKey, RunError> {

@@ -1,6 +1,6 @@
 //! The five-tuples of the generated traffic, computed from their numbers.
 
-use crate::rng::hash;
+use crate::rng::{Rng, hash};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -72,6 +72,14 @@ impl Prefix {
     #[must_use]
     pub const fn is_ipv6(&self) -> bool {
         self.address.is_ipv6()
+    }
+
+    /// Whether `address` is in this network.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let bits = if self.is_ipv6() { 128 } else { 32 } - u32::from(self.len);
+        let cut = |address| number(address).checked_shr(bits).unwrap_or(0);
+        address.is_ipv6() == self.is_ipv6() && cut(address) == cut(self.address)
     }
 
     /// The first address that a host may have, as a number, and how many there are (at most 2^32).
@@ -199,6 +207,25 @@ impl Flows {
         Ok(Self { count, vip: vip.0, protocol, first, clients, seed })
     }
 
+    /// The flow of a client's address and port, if it is one of these.
+    #[must_use]
+    pub fn flow_of(&self, address: IpAddr, port: u16) -> Option<u32> {
+        if address.is_ipv6() != self.vip.is_ipv6() {
+            return None;
+        }
+        let (address, vip) = (number(address), number(self.vip.ip()));
+        let skipped = u128::from(vip >= self.first && address > vip);
+        let client = u64::try_from(address.checked_sub(self.first + skipped)?).ok()?;
+        if client >= self.clients || address == vip {
+            return None;
+        }
+        let place = u64::from(port.checked_sub(CLIENT_PORT_MIN)?);
+        let round = (place + CLIENT_PORTS - hash(self.seed, client + 1) % CLIENT_PORTS) % CLIENT_PORTS;
+        let first = hash(self.seed, 0) % self.clients;
+        let flow = round * self.clients + (client + self.clients - first) % self.clients;
+        u32::try_from(flow).ok().filter(|flow| *flow < self.count)
+    }
+
     /// How many flows there are.
     #[must_use]
     pub const fn count(&self) -> u32 {
@@ -215,6 +242,21 @@ impl Flows {
     #[must_use]
     pub const fn protocol(&self) -> u8 {
         self.protocol
+    }
+
+    /// The address and port of a client whom nothing but the generator decides.
+    #[must_use]
+    pub fn random_source(&self, rng: &mut Rng) -> (IpAddr, u16) {
+        let port = CLIENT_PORT_MIN + rng.below(CLIENT_PORTS) as u16;
+        (self.client_address(rng.below(self.clients)), port)
+    }
+
+    /// Whether `address` can be a client's.
+    #[must_use]
+    pub fn has_client(&self, address: IpAddr) -> bool {
+        address.is_ipv6() == self.vip.is_ipv6()
+            && (self.first..=self.first + u128::from(self.clients)).contains(&number(address))
+            && address != self.vip.ip()
     }
 
     /// The five-tuple of flow `flow`, from the client to the VIP.
@@ -317,6 +359,33 @@ mod tests {
                 assert_eq!(addresses, HashSet::from(expected));
             }
         }
+    }
+
+    #[test]
+    fn flows_are_found_by_their_source() {
+        for (client, vip, count) in
+            [("10.0.0.0/29", "10.0.0.3", 5 * 64_512), ("2001:db8:c::/64", "[2001:db8::1]", 9999)]
+        {
+            let flows = flows(client, vip, count, 3).unwrap();
+            for flow in (0..count).step_by(7) {
+                let tuple = flows.tuple(flow);
+                assert_eq!(flows.flow_of(tuple.src, tuple.sport), Some(flow));
+            }
+            let outside = if client.contains(':') { "2001:db8:d::1" } else { "10.0.0.8" };
+            assert_eq!(flows.flow_of(outside.parse().unwrap(), 2000), None);
+            assert_eq!(flows.flow_of(flows.vip.ip(), 2000), None);
+            assert_eq!(flows.flow_of(flows.tuple(0).src, 80), None, "below the clients' ports");
+            assert_eq!(flows.flow_of("192.0.2.1".parse().unwrap(), 2000), None);
+        }
+    }
+
+    #[test]
+    fn networks_contain_their_addresses() {
+        let contains =
+            |prefix: &str, address: &str| prefix.parse::<Prefix>().unwrap().contains(address.parse().unwrap());
+        assert!(contains("10.0.0.0/29", "10.0.0.7") && !contains("10.0.0.0/29", "10.0.0.8"));
+        assert!(contains("0.0.0.0/0", "1.2.3.4") && !contains("0.0.0.0/0", "::1"));
+        assert!(contains("2001:db8::/32", "2001:db8:ffff::1") && !contains("2001:db8::1/128", "2001:db8::2"));
     }
 
     #[test]

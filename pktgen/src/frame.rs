@@ -12,6 +12,8 @@ use tidegate::wire::{protocol, tcp};
 
 /// Shortest Ethernet frame in bytes, without the frame check sequence.
 pub const FRAME_LEN_MIN: usize = 60;
+/// Length of the frame check sequence in bytes, which the sizes of profiles include and frames in memory do not.
+pub const FCS_LEN: u16 = 4;
 /// Longest frame that is generated, in bytes without the frame check sequence.
 pub const FRAME_LEN_MAX: usize = 9000;
 

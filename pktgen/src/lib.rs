@@ -1,8 +1,32 @@
 //! Makes the traffic that tidegate is tested and measured with.
 
+pub mod clock;
+pub mod connect;
 pub mod conversation;
+pub mod device;
+pub mod engine;
 pub mod flows;
 pub mod frame;
+pub mod lane;
+pub mod lane_client;
+pub mod lane_sender;
+pub mod live;
+pub mod neighbor;
+pub mod pace;
 pub mod pcap_command;
+pub mod profile;
+pub mod receiver;
+pub mod report;
+pub mod rfc2544_command;
 pub mod rng;
+pub mod run_command;
+pub mod search;
+pub mod seen;
+pub mod sequence;
+pub mod server;
+pub mod spread;
+pub mod stamp;
+pub mod stop;
+pub mod stream;
+pub mod template;
 pub mod traffic;

@@ -9,7 +9,7 @@ use tidegate::wire::tcp::flags::{ACK, SYN};
 
 /// The simple Internet mix as frame lengths without the frame check sequence: of twelve frames seven are short, four
 /// of 576 and one of 1500 bytes of IP, spread over the cycle.
-const IMIX: [usize; 12] = [60, 590, 60, 60, 590, 1514, 60, 590, 60, 60, 590, 60];
+pub const IMIX: [usize; 12] = [60, 590, 60, 60, 590, 1514, 60, 590, 60, 60, 590, 60];
 /// Payload in the frames of the default length where headers alone take more than 60 bytes.
 const PAYLOAD_LEN_DEFAULT: usize = 4;
 /// The seed's stream for the order of flows.

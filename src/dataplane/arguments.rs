@@ -85,7 +85,7 @@ impl EalPlan {
 }
 
 /// True for a PCI address such as `0000:03:00.0` or `03:00.0`, with or without device arguments.
-pub(super) fn is_pci(device: &str) -> bool {
+pub fn is_pci(device: &str) -> bool {
     let address = device.split(',').next().unwrap_or_default();
     let parts: Vec<&str> = address.split([':', '.']).collect();
     let hex = |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_hexdigit());
@@ -98,6 +98,17 @@ pub fn worker_cpus(count: usize, cpus: &[u32]) -> Vec<u32> {
     let skip = usize::from(cpus.len() > count);
     let usable = cpus.get(skip..).unwrap_or(cpus);
     usable.iter().copied().cycle().take(if usable.is_empty() { 0 } else { count }).collect()
+}
+
+/// The CPUs that the process may run on.
+pub fn allowed_cpus() -> Vec<u32> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or("0").trim();
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse::<u32>().ok()?..=last.parse::<u32>().ok()?)
+    };
+    list.split(',').filter_map(range).flatten().collect()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ mod start;
 mod tx;
 mod worker;
 
-pub use arguments::{EalPlan, worker_cpus};
+pub use arguments::{EalPlan, allowed_cpus, is_pci, worker_cpus};
 pub use devices::{PortReport, PortSetup};
 pub use idle::Idle;
 pub use numa::numa_node;

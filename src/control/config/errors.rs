@@ -42,7 +42,7 @@ impl Errors {
     }
 
     /// An error of the file as a whole.
-    pub(super) fn of_file(file: String, message: String) -> Self {
+    pub fn of_file(file: String, message: String) -> Self {
         Self::new(vec![Diagnostic { file, place: None, message }], 0)
     }
 

@@ -94,6 +94,15 @@ pub enum Kind {
     Table(&'static str),
     /// Any number of tables, by their heading.
     Tables(&'static str),
+    /// What only its own reader understands, in words.
+    Other {
+        /// The type.
+        what: &'static str,
+        /// The range.
+        range: &'static str,
+        /// What a value must be.
+        expected: &'static str,
+    },
 }
 
 /// Most workers.
@@ -341,7 +350,8 @@ pub static BACKEND: TableDoc = TableDoc {
 /// Every table, in the order of the documentation.
 pub static TABLES: [&TableDoc; 8] = [&ROOT, &DATAPLANE, &CONTROL, &PORT, &SERVICE, &TIMEOUTS, &HEALTH, &BACKEND];
 
-fn words<W: Word>() -> [Vec<&'static str>; 2] {
+/// The words of `W` that this version supports, and those that it only knows.
+pub fn words<W: Word>() -> [Vec<&'static str>; 2] {
     let (supported, known): (Vec<_>, Vec<_>) = W::WORDS.iter().partition(|(_, value)| W::SUPPORTED.contains(value));
     [supported, known].map(|words| words.into_iter().map(|(word, _)| word).collect())
 }
@@ -383,6 +393,7 @@ impl Kind {
             Self::Texts | Self::Addresses | Self::Networks => "list",
             Self::Neighbors | Self::Table(_) => "table",
             Self::Tables(_) => "tables",
+            Self::Other { what, .. } => what,
         }
     }
 
@@ -410,6 +421,7 @@ impl Kind {
             Self::Networks => format!("at most {ADDRESSES_MAX}, with prefix length"),
             Self::Neighbors => format!("at most {NEIGHBORS_MAX}"),
             Self::Table(heading) | Self::Tables(heading) => (*heading).into(),
+            Self::Other { range, .. } => (*range).into(),
         }
     }
 
@@ -446,6 +458,7 @@ impl Kind {
             }
             Self::Table(heading) => format!("a table, written {heading}"),
             Self::Tables(heading) => format!("a list of tables, each written {heading}"),
+            Self::Other { expected, .. } => (*expected).into(),
         }
     }
 }

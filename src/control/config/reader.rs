@@ -253,7 +253,10 @@ fn unknown_key(key: &str, doc: &TableDoc) -> String {
     if let Some(word) = nearest(key, known()) {
         return format!("{message}, did you mean `{word}`?");
     }
-    let homes: Vec<&str> = TABLES.iter().filter(|table| table.key(key).is_some()).map(|table| table.place()).collect();
+    // A key of another kind of file has no home in this one.
+    let is_ours = TABLES.iter().any(|table| std::ptr::eq(*table, doc));
+    let homes: Vec<&str> =
+        TABLES.iter().filter(|_| is_ours).filter(|table| table.key(key).is_some()).map(|table| table.place()).collect();
     if homes.is_empty() {
         format!("{message}; it knows {}", known().collect::<Vec<_>>().join(", "))
     } else {
