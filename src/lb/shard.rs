@@ -11,8 +11,8 @@ use super::lane::Lane;
 use super::limiter::Limiter;
 use super::memory::{Footprint, Place};
 use super::neighbor::{Learned, NeighborEvent, NeighborSlot, Neighbors};
-use super::path::Meta;
 use super::path::solicit;
+use super::path::{Meta, Plan};
 use super::snapshot::Snapshot;
 use super::table::{Address, Entry, OutOfMemory, Slot, Table, TableHasher};
 
@@ -126,6 +126,7 @@ pub struct Shard {
     pub(super) errors: Limiter,
     pub(super) defence: Limiter,
     pub(super) metas: Box<[Meta]>,
+    pub(super) plans: Box<[Plan]>,
     last_tick: Now,
 }
 
@@ -170,6 +171,7 @@ impl Shard {
             errors: Limiter::new(ERROR_RATE.0, ERROR_RATE.1),
             defence: Limiter::new(DEFENCE_RATE.0, DEFENCE_RATE.1),
             metas: vec![Meta::default(); super::path::BURST].into_boxed_slice(),
+            plans: vec![Plan::default(); super::path::BURST].into_boxed_slice(),
             last_tick: Now::default(),
         })
     }

@@ -41,19 +41,19 @@ impl AesHasher {
         }
     }
 
-    /// Hashes each tuple of a burst.
+    /// Hashes five-tuples, all of one family.
     #[inline]
-    pub fn hash_all<'a>(&self, probes: impl Iterator<Item = &'a mut Probe>) {
+    pub fn hash_all<'a>(&self, is_v6: bool, probes: impl Iterator<Item = &'a mut Probe>) {
         // SAFETY: an AesHasher exists only where `new` has found the instructions.
-        unsafe { self.rounds(probes) }
+        unsafe { self.rounds(is_v6, probes) }
     }
 
     #[target_feature(enable = "aes")]
-    fn rounds<'a>(&self, probes: impl Iterator<Item = &'a mut Probe>) {
+    fn rounds<'a>(&self, is_v6: bool, probes: impl Iterator<Item = &'a mut Probe>) {
         for probe in probes {
             let [a, b, c, d] = probe.words.addresses.map(|word| word as i64);
             let ends = probe.words.ends as i64;
-            let state = if probe.is_v6 {
+            let state = if is_v6 {
                 let sources = four_rounds(&self.blocks[0], _mm_set_epi64x(b, a));
                 let destinations = four_rounds(&self.blocks[1], _mm_set_epi64x(d, c));
                 let ends = four_rounds(&self.blocks[2], _mm_set_epi64x(0, ends));

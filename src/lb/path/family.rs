@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::Work;
+use crate::lb::counters::Counters;
 use crate::lb::hash::{self, HashKey};
 use crate::lb::lane::Lane;
 use crate::lb::neighbor::Neighbors;
@@ -13,6 +15,10 @@ use crate::wire::parse::{FiveTuple, Parsed};
 
 /// An address family: its table, its hash and where its fields lie.
 pub(super) trait Family: Address + Into<IpAddr> {
+    /// What the first stage says of its plain packets.
+    const PLAIN: Work;
+    /// What it says of its others.
+    const FLOW: Work;
     /// Length of an address in bytes.
     const LEN: usize;
     /// Offset of the source address in the IP header; the destination follows it.
@@ -28,8 +34,8 @@ pub(super) trait Family: Address + Into<IpAddr> {
     fn table(shard: &Shard) -> &Table<Self>;
     /// The same, to change.
     fn table_mut(shard: &mut Shard) -> &mut Table<Self>;
-    /// The same and what else the short way changes.
-    fn parts(shard: &mut Shard) -> (&mut Table<Self>, &mut [Lane], &mut Neighbors);
+    /// The same and what else the short way needs.
+    fn parts(shard: &mut Shard) -> (&mut Table<Self>, &mut [Lane], &mut Neighbors, &Counters);
     /// The address, if it is of this family.
     fn of(addr: IpAddr) -> Option<Self>;
     /// The next hop for a destination.
@@ -48,6 +54,8 @@ pub(super) trait Family: Address + Into<IpAddr> {
 }
 
 impl Family for Ipv4Addr {
+    const PLAIN: Work = Work::Plain4;
+    const FLOW: Work = Work::Flow4;
     const LEN: usize = 4;
     const SRC: usize = 12;
     const TTL: usize = 8;
@@ -74,8 +82,8 @@ impl Family for Ipv4Addr {
     }
 
     #[inline]
-    fn parts(shard: &mut Shard) -> (&mut Table<Self>, &mut [Lane], &mut Neighbors) {
-        (&mut shard.v4, &mut shard.lanes, &mut shard.neighbors)
+    fn parts(shard: &mut Shard) -> (&mut Table<Self>, &mut [Lane], &mut Neighbors, &Counters) {
+        (&mut shard.v4, &mut shard.lanes, &mut shard.neighbors, &shard.counters)
     }
 
     fn of(addr: IpAddr) -> Option<Self> {
@@ -115,6 +123,8 @@ impl Family for Ipv4Addr {
 }
 
 impl Family for Ipv6Addr {
+    const PLAIN: Work = Work::Plain6;
+    const FLOW: Work = Work::Flow6;
     const LEN: usize = 16;
     const SRC: usize = 8;
     const TTL: usize = 7;
@@ -141,8 +151,8 @@ impl Family for Ipv6Addr {
     }
 
     #[inline]
-    fn parts(shard: &mut Shard) -> (&mut Table<Self>, &mut [Lane], &mut Neighbors) {
-        (&mut shard.v6, &mut shard.lanes, &mut shard.neighbors)
+    fn parts(shard: &mut Shard) -> (&mut Table<Self>, &mut [Lane], &mut Neighbors, &Counters) {
+        (&mut shard.v6, &mut shard.lanes, &mut shard.neighbors, &shard.counters)
     }
 
     fn of(addr: IpAddr) -> Option<Self> {

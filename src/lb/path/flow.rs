@@ -18,7 +18,13 @@ use crate::wire::protocol;
 
 /// The verdict of a TCP or UDP packet.
 #[inline]
-pub(super) fn flow<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, meta: &Meta) -> Verdict {
+pub(super) fn flow<A: Family, P: Packet>(
+    at: &mut At,
+    packet: &mut P,
+    parsed: &Parsed,
+    meta: &Meta,
+    plan: Plan,
+) -> Verdict {
     let key = A::key(parsed, packet.bytes());
     let tick = at.now.tick();
     if let Some(slot) = A::table(at.shard).find_at(meta.hint, meta.probe.hash, &key, tick)
@@ -33,7 +39,7 @@ pub(super) fn flow<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &P
         }
     }
     // The plan was made where nothing had the connection's tag.
-    let plan = if meta.hint.is_some() { planned(at.snapshot, &key) } else { meta.plan };
+    let plan = if meta.hint.is_some() { planned(at.snapshot, &key) } else { plan };
     miss(at, packet, parsed, key, meta.probe.hash, plan)
 }
 

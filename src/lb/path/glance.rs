@@ -88,7 +88,6 @@ fn ipv4(head: &[u8; 42], frame: &[u8], frame_len: usize, meta: &mut Meta) -> Opt
     let (ports, is_within) = upper_layer(protocol, &head[34..], frame.get(34..), len, false)?;
     meta.probe.words.addresses[0] = second >> 32 | last << 32;
     meta.probe.words.ends = ports | u64::from(protocol) << 32;
-    meta.probe.is_v6 = false;
     meta.ip_len = ip_len;
     meta.ttl = second as u8;
     Some(if is_within { Work::Plain4 } else { Work::Flow4 })
@@ -107,7 +106,6 @@ fn ipv6(frame: &[u8], frame_len: usize, meta: &mut Meta) -> Option<Work> {
     let (ports, is_within) = upper_layer(protocol, &head[54..], frame.get(54..), payload_len.into(), true)?;
     meta.probe.words.addresses = [word(&head[22..]), word(&head[30..]), word(&head[38..]), word(&head[46..])];
     meta.probe.words.ends = ports | u64::from(protocol) << 32;
-    meta.probe.is_v6 = true;
     meta.ip_len = ip_len;
     meta.ttl = (first >> 56) as u8;
     Some(if is_within { Work::Plain6 } else { Work::Flow6 })

@@ -63,9 +63,6 @@ pub struct Processed {
 pub struct Meta {
     probe: Probe,
     hint: Slot,
-    plan: Plan,
-    /// The slot of its backend, once it has found its lane.
-    lane: u32,
     /// Of a plain packet: its length in bytes.
     ip_len: u16,
     /// Of a plain packet.
@@ -78,7 +75,7 @@ pub struct Meta {
 
 /// What is found out beforehand for a packet that seems to open a connection.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Plan {
+pub struct Plan {
     service: Option<ServiceId>,
     /// Of the packet's five-tuple, under the key of consistent hashing.
     flow_hash: u64,
@@ -94,26 +91,12 @@ enum Work {
     Plain4,
     /// The same over IPv6.
     Plain6,
-    /// A plain packet that takes the short way.
-    Lane,
     /// TCP or UDP over IPv4 with options, or otherwise out of the ordinary.
     Flow4,
     /// The same over IPv6.
     Flow6,
     /// Everything rare: ARP, ICMP, what is not served.
     Rare,
-}
-
-impl Work {
-    #[inline(always)]
-    fn is_v4(self) -> bool {
-        matches!(self, Work::Plain4 | Work::Flow4)
-    }
-
-    #[inline(always)]
-    fn is_v6(self) -> bool {
-        matches!(self, Work::Plain6 | Work::Flow6)
-    }
 }
 
 /// Gives each of `packets` its verdict and rewrites it accordingly.
@@ -134,36 +117,47 @@ pub fn process<P: Packet>(
     let count = packets.len().min(verdicts.len()).min(all.len());
     let metas = all.get_mut(..count).unwrap_or_default();
     let steer = origin == Origin::Port && snapshot.workers > 1;
-    let bytes = look(shard, snapshot, steer, port_of, packets, metas, verdicts);
-    let has = |metas: &[Meta], work| metas.iter().any(|m| m.work == work);
-    find(shard, now.tick(), metas);
-    let (tick, mut translate) = (now.tick(), [false; 2]);
-    if has(metas, Work::Plain4) {
-        translate[0] = fast::find_lanes::<Ipv4Addr>(shard, tick, Work::Plain4, metas);
+    let Looked { bytes, kinds } = look(shard, snapshot, steer, port_of, packets, metas, verdicts);
+    let (tick, mut all_to) = (now.tick(), None);
+    if kinds & (Work::Plain4.bit() | Work::Flow4.bit()) != 0 {
+        find::<Ipv4Addr>(shard, tick, metas);
+        all_to = fast::forward::<Ipv4Addr, P>(shard, tick, packets, metas, verdicts);
     }
-    if has(metas, Work::Plain6) {
-        translate[1] = fast::find_lanes::<Ipv6Addr>(shard, tick, Work::Plain6, metas);
+    if kinds & (Work::Plain6.bit() | Work::Flow6.bit()) != 0 {
+        find::<Ipv6Addr>(shard, tick, metas);
+        all_to = fast::forward::<Ipv6Addr, P>(shard, tick, packets, metas, verdicts);
     }
-    if translate[0] {
-        fast::translate::<Ipv4Addr, P>(shard, packets, metas);
-    }
-    if translate[1] {
-        fast::translate::<Ipv6Addr, P>(shard, packets, metas);
-    }
-    let all_to = fast::forward(shard, packets, metas, verdicts);
     if all_to.is_none() {
-        plan(snapshot, metas);
-        for ((packet, meta), verdict) in packets.iter_mut().zip(&*metas).zip(verdicts) {
+        let mut plans = std::mem::take(&mut shard.plans);
+        plan::<Ipv4Addr>(snapshot, metas, &mut plans);
+        plan::<Ipv6Addr>(snapshot, metas, &mut plans);
+        for (((packet, meta), plan), verdict) in packets.iter_mut().zip(&*metas).zip(&*plans).zip(verdicts) {
             if meta.work != Work::Done {
-                *verdict = closer_look(&mut At { shard, snapshot, now, port: meta.port }, packet, meta);
+                *verdict = closer_look(&mut At { shard, snapshot, now, port: meta.port }, packet, meta, *plan);
             }
         }
+        shard.plans = plans;
     }
     shard.metas = all;
     Processed { count, bytes, all_to }
 }
 
-/// The first stage: what each packet is. Returns the bytes of all.
+impl Work {
+    #[inline(always)]
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// What the first stage says of a burst.
+struct Looked {
+    /// Bytes of all packets.
+    bytes: u64,
+    /// The bit of each kind of work that there is.
+    kinds: u8,
+}
+
+/// The first stage: what each packet is.
 #[inline(never)]
 fn look<P: Packet>(
     shard: &Shard,
@@ -173,10 +167,10 @@ fn look<P: Packet>(
     packets: &[P],
     metas: &mut [Meta],
     verdicts: &mut [Verdict],
-) -> u64 {
+) -> Looked {
     let mut inlet = Inlet::NONE;
     let mut inlet_of = None;
-    let mut bytes = 0;
+    let (mut bytes, mut kinds) = (0, 0);
     for ((packet, meta), verdict) in packets.iter().zip(metas).zip(verdicts) {
         let port = port_of(packet);
         if inlet_of != Some(port) {
@@ -191,39 +185,31 @@ fn look<P: Packet>(
         if meta.work == Work::Done || steer {
             *verdict = first_look(shard, snapshot, packet, steer, meta);
         }
+        kinds |= meta.work.bit();
     }
-    bytes
+    Looked { bytes, kinds }
 }
 
-/// The next stages: in which bucket each connection is, and in which place of it.
+/// The next stages: in which bucket each connection of a family is, and in which place of it.
 #[inline(never)]
-fn find(shard: &Shard, now: Tick, metas: &mut [Meta]) {
-    let probes = metas.iter_mut().filter(|m| m.work.is_v4() || m.work.is_v6()).map(|m| &mut m.probe);
-    shard.hasher.hash_all(probes);
-    for meta in &*metas {
-        if meta.work.is_v4() {
-            shard.v4.prefetch_bucket(meta.probe.hash);
-        } else if meta.work.is_v6() {
-            shard.v6.prefetch_bucket(meta.probe.hash);
-        }
+fn find<A: Family>(shard: &Shard, now: Tick, metas: &mut [Meta]) {
+    let is_of = |m: &&mut Meta| m.work == A::PLAIN || m.work == A::FLOW;
+    let table = A::table(shard);
+    shard.hasher.hash_all::<A>(metas.iter_mut().filter(is_of).map(|m| &mut m.probe));
+    for meta in metas.iter_mut().filter(is_of) {
+        table.prefetch_bucket(meta.probe.hash);
     }
-    for meta in metas {
-        if meta.work.is_v4() {
-            meta.hint = shard.v4.candidate(meta.probe.hash, now);
-        } else if meta.work.is_v6() {
-            meta.hint = shard.v6.candidate(meta.probe.hash, now);
-        }
+    for meta in metas.iter_mut().filter(is_of) {
+        meta.hint = table.candidate(meta.probe.hash, now);
     }
 }
 
 /// Looks ahead for packets that no connection seems to know: their services' lookup tables are larger than the caches.
 #[inline(never)]
-fn plan(snapshot: &Snapshot, metas: &mut [Meta]) {
-    for meta in metas.iter_mut().filter(|m| !m.hint.is_some()) {
-        if meta.work.is_v4() {
-            meta.plan = planned::<Ipv4Addr>(snapshot, &meta.probe.words.tuple());
-        } else if meta.work.is_v6() {
-            meta.plan = planned::<Ipv6Addr>(snapshot, &meta.probe.words.tuple());
+fn plan<A: Family>(snapshot: &Snapshot, metas: &[Meta], plans: &mut [Plan]) {
+    for (meta, plan) in metas.iter().zip(plans) {
+        if (meta.work == A::PLAIN || meta.work == A::FLOW) && !meta.hint.is_some() {
+            *plan = planned::<A>(snapshot, &meta.probe.words.tuple());
         }
     }
 }
@@ -240,7 +226,7 @@ fn planned<A: Family>(snapshot: &Snapshot, key: &FiveTuple<A>) -> Plan {
 
 /// The verdict of a packet that the short way is not for.
 #[inline(never)]
-fn closer_look<P: Packet>(at: &mut At, packet: &mut P, meta: &Meta) -> Verdict {
+fn closer_look<P: Packet>(at: &mut At, packet: &mut P, meta: &Meta, plan: Plan) -> Verdict {
     // Used where it was written: copied as a whole at once, it would be read before its small fields have arrived.
     let result = parse(packet.bytes(), packet.frame_len());
     let parsed = match &result {
@@ -248,9 +234,9 @@ fn closer_look<P: Packet>(at: &mut At, packet: &mut P, meta: &Meta) -> Verdict {
         Err(error) => return Verdict::Drop(reasons::of(*error)),
     };
     match meta.work {
-        Work::Plain4 | Work::Flow4 => flow::flow::<Ipv4Addr, P>(at, packet, parsed, meta),
-        Work::Plain6 | Work::Flow6 => flow::flow::<Ipv6Addr, P>(at, packet, parsed, meta),
-        Work::Done | Work::Lane | Work::Rare => rare(at, packet, parsed),
+        Work::Plain4 | Work::Flow4 => flow::flow::<Ipv4Addr, P>(at, packet, parsed, meta, plan),
+        Work::Plain6 | Work::Flow6 => flow::flow::<Ipv6Addr, P>(at, packet, parsed, meta, plan),
+        Work::Done | Work::Rare => rare(at, packet, parsed),
     }
 }
 

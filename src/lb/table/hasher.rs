@@ -15,8 +15,6 @@ pub struct Probe {
     pub words: Words,
     /// Its hash.
     pub hash: u64,
-    /// Whether the addresses are IPv6.
-    pub is_v6: bool,
 }
 
 impl Probe {
@@ -24,7 +22,6 @@ impl Probe {
     #[inline(always)]
     pub fn of<A: Address>(&mut self, tuple: &FiveTuple<A>) {
         self.words = Words::of(tuple);
-        self.is_v6 = A::IS_V6;
     }
 }
 
@@ -32,7 +29,7 @@ impl Probe {
 pub enum TableHasher {
     /// AES instructions.
     #[cfg(target_arch = "x86_64")]
-    Aes(crate::lb::arch::AesHasher),
+    Aes(Box<crate::lb::arch::AesHasher>),
     /// Any machine.
     Portable(HashKey),
 }
@@ -42,7 +39,7 @@ impl TableHasher {
     pub fn new(key: HashKey) -> Self {
         #[cfg(target_arch = "x86_64")]
         if let Some(aes) = crate::lb::arch::AesHasher::new(key) {
-            return Self::Aes(aes);
+            return Self::Aes(Box::new(aes));
         }
         Self::Portable(key)
     }
@@ -52,21 +49,21 @@ impl TableHasher {
     pub fn hash<A: Address>(&self, tuple: &FiveTuple<A>) -> u64 {
         let mut probe = Probe::default();
         probe.of(tuple);
-        self.hash_all(std::iter::once(&mut probe));
+        self.hash_all::<A>(std::iter::once(&mut probe));
         probe.hash
     }
 
-    /// Hashes the five-tuples of a burst.
+    /// Hashes five-tuples, all of one family.
     #[inline]
-    pub fn hash_all<'a>(&self, probes: impl Iterator<Item = &'a mut Probe>) {
+    pub fn hash_all<'a, A: Address>(&self, probes: impl Iterator<Item = &'a mut Probe>) {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Aes(aes) => aes.hash_all(probes),
+            Self::Aes(aes) => aes.hash_all(A::IS_V6, probes),
             Self::Portable(key) => {
                 for probe in probes {
                     let Words { addresses: [a, b, c, d], ends } = probe.words;
                     probe.hash =
-                        if probe.is_v6 { hash_words(*key, &[a, b, c, d, ends]) } else { hash_words(*key, &[a, ends]) };
+                        if A::IS_V6 { hash_words(*key, &[a, b, c, d, ends]) } else { hash_words(*key, &[a, ends]) };
                 }
             }
         }

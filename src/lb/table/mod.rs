@@ -173,10 +173,10 @@ impl<A: Address> Table<A> {
     /// be written.
     #[inline(never)]
     fn prefetch_for_insert(&self, bucket: &Bucket, home: usize, hash: u64, now: Tick) {
-        if bucket.has_overflow() || bucket.used_count() >= HOME_FIRST {
-            if let Some(other) = self.buckets.get(self.other(home, tag(hash))) {
-                prefetch(other);
-            }
+        if (bucket.has_overflow() || bucket.used_count() >= HOME_FIRST)
+            && let Some(other) = self.buckets.get(self.other(home, tag(hash)))
+        {
+            prefetch(other);
         }
         // The free one, or, if it must take somebody's place, that one.
         for place in [bucket.free(), bucket.first_to_leave(now)] {
