@@ -137,12 +137,14 @@ impl Mbuf {
     #[inline]
     pub fn exchange(&mut self, cut: usize, add: usize) -> Option<&mut [u8]> {
         let mut head = self.head();
-        let start = (usize::from(head.data_off()) + cut).checked_sub(add)?;
-        let len = usize::from(head.data_len()).checked_sub(cut)? + add;
-        let (start, data_len) = (u16::try_from(start).ok()?, u16::try_from(len).ok()?);
+        let (start, len) = (usize::from(head.data_off()) + cut, usize::from(head.data_len()));
+        if add > start || cut > len {
+            return None;
+        }
         let pkt_len = head.pkt_len();
-        head.set_data_off(start);
-        head.set_data_len(data_len);
+        // Neither is cut: the data ends where it ended, within the 65,535 bytes that a buffer has at most.
+        head.set_data_off((start - add) as u16);
+        head.set_data_len((len - cut + add) as u16);
         // The first segment is part of the frame, so this does not go below zero.
         head.set_pkt_len(pkt_len.wrapping_add(add as u32).wrapping_sub(cut as u32));
         Some(self.data_mut())

@@ -145,12 +145,15 @@ impl Inner {
 pub fn vary4(h: &mut [u8; IP4_LEN], sum: u32, inner: &Inner) {
     let total = (IP4_LEN + GRE_LEN) as u16 + inner.ip_len;
     // The inner identification keeps fragments of different packets apart without any state (RFC 6864 4.1).
-    let id_and_df = if inner.df { 0x4000 } else { u32::from(inner.id) << 16 };
-    let (class_and_total, sum) = (u32::from(inner.traffic_class) << 16 | u32::from(total), u64::from(sum));
-    let first = 0x4500_0000_0000_0000 | u64::from(class_and_total) << 32 | u64::from(id_and_df);
+    let (id, df) = if inner.df { (0, 0x4000) } else { (inner.id, 0) };
+    let first = 0x4500_0000_0000_0000
+        | u64::from(inner.traffic_class) << 48
+        | u64::from(total) << 32
+        | u64::from(id) << 16
+        | u64::from(df);
     h[..8].copy_from_slice(&first.to_be_bytes());
-    h[10..12]
-        .copy_from_slice(&checksum::finish64(sum + u64::from(class_and_total) + u64::from(id_and_df)).to_be_bytes());
+    let sum = sum + u32::from(inner.traffic_class) + u32::from(total) + u32::from(id) + u32::from(df);
+    h[10..12].copy_from_slice(&checksum::finish_short(sum).to_be_bytes());
 }
 
 /// Writes what differs from packet to packet into a prepared IPv6 header before GRE.
