@@ -235,3 +235,6 @@ impl Lane {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

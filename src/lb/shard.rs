@@ -127,6 +127,9 @@ pub struct Shard {
     pub(super) defence: Limiter,
     pub(super) metas: Box<[Meta]>,
     pub(super) plans: Box<[Plan]>,
+    /// Off, every packet takes the long way, which tests hold the short one to.
+    #[cfg(test)]
+    pub(super) short_way: bool,
     last_tick: Now,
 }
 
@@ -172,6 +175,8 @@ impl Shard {
             defence: Limiter::new(DEFENCE_RATE.0, DEFENCE_RATE.1),
             metas: vec![Meta::default(); super::path::BURST].into_boxed_slice(),
             plans: vec![Plan::default(); super::path::BURST].into_boxed_slice(),
+            #[cfg(test)]
+            short_way: true,
             last_tick: Now::default(),
         })
     }

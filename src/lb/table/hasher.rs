@@ -69,3 +69,6 @@ impl TableHasher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

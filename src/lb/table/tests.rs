@@ -431,3 +431,114 @@ fn memory_is_known_before_and_asked_for_politely() {
     let error = Table::<std::net::Ipv6Addr>::new(1 << 50, Place::default()).err().unwrap();
     assert!(error.bytes > 1 << 50, "{error}");
 }
+
+#[test]
+fn a_slot_is_one_place_of_one_bucket() {
+    for (bucket, place) in [(0, 0), (0, 13), (1, 0), (77, 5), ((1 << 28) - 2, 13)] {
+        let slot = Slot::new(bucket, place);
+        assert_eq!((slot.bucket(), slot.place(), slot.index()), (bucket, place, bucket * PLACES + place));
+        assert!(slot.is_some());
+    }
+    assert!(!Slot::NONE.is_some() && !Slot::default().is_some());
+    let mut table: Table<Ipv4Addr> = Table::new(100, Place::default()).unwrap();
+    let buckets = table.buckets();
+    let all: Vec<_> = (0..buckets).flat_map(|b| (0..PLACES).map(move |p| Slot::new(b, p).index())).collect();
+    let (entries, lines) = table.parts();
+    assert_eq!(all, (0..entries.len()).collect::<Vec<_>>(), "every entry has one slot");
+    assert_eq!(lines.len(), buckets);
+    // No hint, and hints beyond the end, lead nowhere.
+    assert!(entries.get(Slot::NONE.index()).is_none() && lines.get_mut(Slot::NONE.bucket()).is_none());
+    assert!(entries.get(Slot::new(buckets, 0).index()).is_none());
+}
+
+#[test]
+fn a_hint_is_worth_nothing_once_its_connection_is_gone() {
+    let mut table = Table::new(100, Place::default()).unwrap();
+    for n in 0..100 {
+        let key = key(n);
+        table.insert(hash_of(4, &key), entry(&key), Tick(50 + n as u16), n % 2 == 0, false, Tick(0)).unwrap();
+    }
+    let words = |n| Words::of(&key(n));
+    let hints: Vec<_> = (0..100).map(|n| table.find(hash_of(4, &key(n)), &key(n), Tick(0)).unwrap()).collect();
+    // Gone by removal, by the sweep, and pushed out by the one that takes the place.
+    assert_eq!(table.remove(hints[0]).map(|e| (e.src, e.sport)), Some((key(0).src, key(0).sport)));
+    table.sweep(usize::MAX, Tick(60), |_| {});
+    for n in 0..100u32 {
+        let (gone, hint) = (n <= 10, hints[n as usize]);
+        assert_eq!(table.parts().0[hint.index()].has(&words(n)), !gone, "{n}");
+        assert_eq!(table.entry(hint).is_some_and(|e| e.is(&key(n))), !gone, "{n}");
+        assert_eq!(table.find_at(hint, hash_of(4, &key(n)), &key(n), Tick(60)), (!gone).then_some(hint), "{n}");
+        if gone {
+            assert_eq!(*table.entry(hint).unwrap(), Entry::empty());
+            assert_eq!(table.parts().1[hint.bucket()].deadline(hint.place()), Tick(0));
+            assert!(table.remove(hint).is_none(), "gone once");
+        }
+    }
+    let mut n = 1000;
+    let removed = loop {
+        let key = key(n);
+        if let Ok(Inserted { removed: Some(removed), slot }) =
+            table.insert(hash_of(4, &key), entry(&key), Tick(200), false, false, Tick(60))
+        {
+            break (Both::number_of(&removed.entry), slot);
+        }
+        n += 1;
+    };
+    let (old, hint) = (key(removed.0), removed.1);
+    assert!(!table.parts().0[hint.index()].has(&Words::of(&old)));
+    assert!(table.parts().0[hint.index()].has(&words(n)));
+    assert_eq!(table.find_at(hint, hash_of(4, &old), &old, Tick(60)), None);
+}
+
+/// The short way finds an entry by its words and sets the deadline in the bucket itself.
+#[test]
+fn a_deadline_is_extended_without_another_change() {
+    let mut table = Table::new(30, Place::default()).unwrap();
+    let mut slots = Vec::new();
+    for n in 0..30 {
+        let key = key(n);
+        slots.push(table.insert(hash_of(6, &key), entry(&key), Tick(10), n % 3 == 0, false, Tick(0)).unwrap().slot);
+    }
+    let evictable =
+        |table: &Table<Ipv4Addr>, slot: Slot| table.buckets[slot.bucket()].evictable().any(|p| p == slot.place());
+    for (n, &slot) in (0u16..).zip(&slots) {
+        let bucket = &mut table.parts().1[slot.bucket()];
+        bucket.set_deadline(slot.place(), Tick(20 + n));
+        assert_eq!(evictable(&table, slot), n % 3 == 0, "as it was");
+    }
+    for (n, &slot) in (0u16..).zip(&slots) {
+        assert_eq!(table.deadline(slot), Tick(20 + n));
+        assert!(table.is_alive(slot, Tick(19 + n)) && !table.is_alive(slot, Tick(20 + n)));
+        table.refresh(slot, Tick(100 + n), n % 2 == 0);
+        assert_eq!((table.deadline(slot), evictable(&table, slot)), (Tick(100 + n), n % 2 == 0));
+    }
+    check_invariants(&table, 6);
+}
+
+#[test]
+fn words_are_equal_only_for_equal_tuples() {
+    let base = key(0x0102_0304);
+    let kept = entry(&base);
+    assert!(kept.has(&Words::of(&base)));
+    let [src, dst] = [base.src, base.dst].map(u32::from);
+    for bit in 0..32 {
+        let other = FiveTuple { src: (src ^ 1 << bit).into(), ..base };
+        assert!(!kept.has(&Words::of(&other)));
+        let other = FiveTuple { dst: (dst ^ 1 << bit).into(), ..base };
+        assert!(!kept.has(&Words::of(&other)));
+    }
+    for bit in 0..16 {
+        assert!(!kept.has(&Words::of(&FiveTuple { sport: base.sport ^ 1 << bit, ..base })));
+        assert!(!kept.has(&Words::of(&FiveTuple { dport: base.dport ^ 1 << bit, ..base })));
+        assert!(!kept.has(&Words::of(&FiveTuple { protocol: base.protocol ^ 1 << (bit % 8), ..base })));
+    }
+    let [src, dst] = [1, 2].map(|n| std::net::Ipv6Addr::from_bits(0x2001_0db8 << 96 | n));
+    let base = FiveTuple { src, dst, sport: 1, dport: 2, protocol: 17 };
+    let kept = Entry { src, dst, sport: 1, dport: 2, protocol: 17, ..Entry::empty() };
+    assert!(kept.has(&Words::of(&base)));
+    for bit in 0..128 {
+        let flipped = |a: std::net::Ipv6Addr| std::net::Ipv6Addr::from_bits(a.to_bits() ^ 1 << bit);
+        assert!(!kept.has(&Words::of(&FiveTuple { src: flipped(src), ..base })));
+        assert!(!kept.has(&Words::of(&FiveTuple { dst: flipped(dst), ..base })));
+    }
+}

@@ -162,9 +162,13 @@ impl Net {
         // A verdict that no packet gets, so that a place left out would show.
         let unset = Verdict::Drop(DropReason::RingFull);
         let mut verdicts = vec![unset; packets.len()];
-        let n = process(shard, &self.snapshot, self.now, origin, |p: &TestPacket| p.port, &mut packets, &mut verdicts)
-            .count;
-        assert_eq!(n, packets.len());
+        let bytes = packets.iter().map(|p| p.frame_len() as u64).sum::<u64>();
+        let processed =
+            process(shard, &self.snapshot, self.now, origin, |p: &TestPacket| p.port, &mut packets, &mut verdicts);
+        assert_eq!((processed.count, processed.bytes), (packets.len(), bytes));
+        if let Some(port) = processed.all_to {
+            assert!(!packets.is_empty() && verdicts.iter().all(|&v| v == Verdict::Tx(port)), "{port:?} {verdicts:?}");
+        }
         for verdict in &verdicts {
             assert_ne!(*verdict, unset);
             let counters = &shard.counters;

@@ -152,3 +152,67 @@ proptest! {
         prop_assert_eq!(finish(combine(sum(&a), sum(&b))), reference_checksum(&[&a[..], &b].concat()));
     }
 }
+
+/// A header's sum in wider words, as the packet path adds them: two whole words and a half, or five halves.
+fn wide_sums(header: &[u8; 20]) -> [u64; 3] {
+    let halves = header.as_chunks::<4>().0;
+    let little = halves.iter().map(|w| u64::from(u32::from_le_bytes(*w))).sum();
+    let big = halves.iter().map(|w| u64::from(u32::from_be_bytes(*w))).sum();
+    let words = header.as_chunks::<2>().0.iter().map(|w| u64::from(u16::from_le_bytes(*w))).sum();
+    [little, big, words]
+}
+
+#[track_caller]
+fn header_is_judged_rightly(header: &[u8; 20]) -> bool {
+    let is_right = reference_checksum(header) == 0;
+    assert_eq!(wide_sums(header).map(checksum::is_header_sum), [is_right; 3], "{header:02x?}");
+    assert_eq!(checksum::is_header_valid(header), is_right, "{header:02x?}");
+    is_right
+}
+
+#[test]
+fn header_sums_are_judged_as_folding_them_would_for_every_value_of_a_field() {
+    let known = [0x45, 0, 0, 0x73, 0, 0, 0x40, 0, 0x40, 0x11, 0xB8, 0x61, 0xC0, 0xA8, 0, 1, 0xC0, 0xA8, 0, 0xC7];
+    let mut full = [0xff; 20];
+    full[0] = 0x45;
+    let mut bare = [0; 20];
+    bare[0] = 0x45;
+    for header in [known, full, bare] {
+        for at in (0..20).step_by(2) {
+            let mut right = 0;
+            for value in 0..=u16::MAX {
+                // There is a version in every header, see `is_header_sum`.
+                let value = if at == 0 { value & 0xff | 0x4500 } else { value };
+                let mut header = header;
+                header[at..at + 2].copy_from_slice(&value.to_be_bytes());
+                right += u32::from(header_is_judged_rightly(&header));
+            }
+            // Both zeros are right where one of them is.
+            assert!(at == 0 || right == 1 || right == 2, "{right} values at {at}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_wide_sum_is_judged_as_folding_it_would(sum in 1u64.., quotient in 1u64..=u64::MAX / 0xFFFF) {
+        let folds_to_ones = |n: u64| n % 0xFFFF == 0;
+        prop_assert_eq!(checksum::is_header_sum(sum), folds_to_ones(sum));
+        let multiple = quotient * 0xFFFF;
+        prop_assert!(checksum::is_header_sum(multiple));
+        prop_assert!(!checksum::is_header_sum(multiple - 1));
+        prop_assert_eq!(checksum::is_header_sum(multiple.saturating_add(1)), multiple == u64::MAX);
+    }
+
+    #[test]
+    fn header_sums_of_any_header_are_judged_rightly(mut header: [u8; 20], mend: bool) {
+        header[0] = 0x45;
+        if mend {
+            header[10..12].fill(0);
+            let check = reference_checksum(&header);
+            header[10..12].copy_from_slice(&check.to_be_bytes());
+        }
+        let is_right = header_is_judged_rightly(&header);
+        prop_assert!(is_right || !mend);
+    }
+}

@@ -12,7 +12,7 @@ const C4: &str = "198.51.100.7:40000";
 const C6: &str = "[2001:db8:c::7]:40000";
 
 /// Frames of every kind that the packet path knows.
-fn seeds() -> Vec<(u8, Vec<u8>)> {
+pub(super) fn seeds() -> Vec<(u8, Vec<u8>)> {
     let mut frames = Vec::new();
     for (client, vips) in [
         (C4, ["192.0.2.10:80", "192.0.2.10:53", "192.0.2.20:80", "192.0.2.30:80"]),
@@ -66,7 +66,7 @@ fn seeds() -> Vec<(u8, Vec<u8>)> {
 
 /// What is done to a frame.
 #[derive(Clone, Debug)]
-enum Change {
+pub(super) enum Change {
     Byte(usize, u8),
     Cut(usize),
     Insert(usize, Vec<u8>),
@@ -74,7 +74,7 @@ enum Change {
     MendIpv4,
 }
 
-fn change() -> impl Strategy<Value = Change> {
+pub(super) fn change() -> impl Strategy<Value = Change> {
     let at = || prop_oneof![4 => 0usize..80, 1 => 0usize..1600];
     prop_oneof![
         6 => (at(), any::<u8>()).prop_map(|(at, value)| Change::Byte(at, value)),
@@ -85,7 +85,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn apply(frame: &mut Vec<u8>, change: &Change) {
+pub(super) fn apply(frame: &mut Vec<u8>, change: &Change) {
     match change {
         Change::Byte(at, value) => {
             if let Some(byte) = frame.get_mut(*at) {
@@ -215,9 +215,9 @@ proptest! {
 }
 
 /// A frame of which only the first piece can be read, as a chained mbuf is.
-struct Pieces {
-    first: TestPacket,
-    more: usize,
+pub(super) struct Pieces {
+    pub(super) first: TestPacket,
+    pub(super) more: usize,
 }
 
 impl Packet for Pieces {

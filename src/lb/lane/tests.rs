@@ -1,0 +1,151 @@
+//! What a lane writes against the headers that are worked out for each packet.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::lb::ids::PortId;
+use crate::lb::snapshot::Snapshot;
+use crate::lb::testing::*;
+use crate::wire::parse::parse;
+
+const LAN_ID: PortId = PortId(1);
+
+/// All modes, the second port on this VLAN.
+fn snapshot(vlan: Option<u16>) -> Snapshot {
+    let mut spec = all_modes();
+    spec.ports[1].vlan = vlan;
+    Snapshot::build(spec, None).unwrap()
+}
+
+/// The lane that this packet would prepare.
+fn lane(snapshot: &Snapshot, backend: &Backend, mac: MacAddr, parsed: &Parsed) -> Lane {
+    let port = snapshot.port(LAN_ID).unwrap();
+    Lane::new(5, backend, (LAN_ID, port), (NeighborSlot::default(), mac), parsed).unwrap()
+}
+
+/// A packet as it leaves by way of `lane`, with something else in the place of the header before.
+fn written(lane: &Lane, packet: &[u8], parsed: &Parsed, rubbish: u8) -> Vec<u8> {
+    let mut frame = vec![rubbish; lane.header_len()];
+    frame.extend(packet);
+    lane.write(&mut frame, parsed.ip_len, parsed.kind == Kind::V6);
+    frame
+}
+
+/// The same, worked out piece by piece.
+fn expected(snapshot: &Snapshot, backend: &Backend, mac: MacAddr, packet: &[u8], parsed: &Parsed) -> Vec<u8> {
+    let port = snapshot.port(LAN_ID).unwrap();
+    let inner = if parsed.kind == Kind::V6 { 0x86dd } else { 0x0800 };
+    let ethertype = backend.outer.as_ref().map_or(inner, Outer::ethertype);
+    let mut frame = [mac.0, port.mac.0].concat();
+    if let Some(id) = port.vlan {
+        frame.extend([0x81, 0, (id >> 8) as u8, id as u8]);
+    }
+    frame.extend(ethertype.to_be_bytes());
+    if let Some(outer) = &backend.outer {
+        frame.extend(&outer.header(parsed)[..outer.overhead()]);
+    }
+    frame.extend(packet);
+    frame
+}
+
+fn packet(v6: bool, is_udp: bool, tos: u8, id: u16, df: bool, len: usize, ttl: u8) -> (Vec<u8>, Parsed) {
+    let (client, vip) =
+        if v6 { ("[2001:db8:c::7]:40000", "[2001:db8::20]:80") } else { ("198.51.100.7:40000", "192.0.2.20:80") };
+    let frame = if is_udp { Frame::udp(client, vip) } else { Frame::ack(client, vip) };
+    let frame = frame.with(|f| (f.tos, f.id, f.df, f.ttl, f.payload) = (tos, id, df, ttl, vec![0x77; len]));
+    let bytes = frame.build();
+    (frame.packet(), parse(&bytes, bytes.len()).unwrap())
+}
+
+proptest! {
+    #[test]
+    fn a_lane_writes_what_is_worked_out_for_each_packet(
+        vlan in prop_oneof![Just(None), (1u16..4095).prop_map(Some)],
+        mac: [u8; 6],
+        first in (any::<bool>(), any::<u8>(), any::<u16>(), any::<bool>(), 0usize..1400, any::<u8>()),
+        packets in prop::collection::vec(
+            (any::<bool>(), any::<u8>(), any::<u16>(), any::<bool>(), prop_oneof![0usize..1400, 60_000usize..65_400], any::<u8>()),
+            1..4,
+        ),
+        rubbish: u8,
+    ) {
+        let (snapshot, mac) = (snapshot(vlan), MacAddr(mac));
+        let mut tunnels = 0;
+        for service in snapshot.services() {
+            let v6 = service.vip.is_ipv6();
+            let make = |(is_udp, tos, id, df, len, ttl)| packet(v6, is_udp, tos, id, df, len, ttl);
+            // The packet that a lane is made from has no say in what it writes.
+            let (_, prepared_from) = make(first);
+            for backend in snapshot.backends().filter(|b| service.pick(0) == Some(b.id)) {
+                let lane = lane(&snapshot, backend, mac, &prepared_from);
+                tunnels += usize::from(backend.outer.is_some());
+                prop_assert_eq!(lane.port, LAN_ID);
+                prop_assert_eq!(usize::from(lane.ip_len_max), 1500 - backend.outer.as_ref().map_or(0, Outer::overhead));
+                for &values in &packets {
+                    let (packet, parsed) = make(values);
+                    let (found, wanted) =
+                        (written(&lane, &packet, &parsed, rubbish), expected(&snapshot, backend, mac, &packet, &parsed));
+                    let headers = lane.header_len() + 8;
+                    prop_assert!(found == wanted, "{:02x?} instead of {:02x?}", &found[..headers], &wanted[..headers]);
+                }
+            }
+        }
+        prop_assert_eq!(tunnels, 6);
+    }
+}
+
+/// The sum of the outer header meets every traffic class and every length that there is.
+#[test]
+fn every_class_and_every_length_has_a_right_outer_header() {
+    let snapshot = snapshot(None);
+    let backend = snapshot.backends().find(|b| b.id.slot() == 8).unwrap();
+    let outer = backend.outer.as_ref().unwrap();
+    let (packet, mut parsed) = packet(false, false, 0, 0, false, 0, 64);
+    let lane = lane(&snapshot, backend, backend_mac(3), &parsed);
+    let mut check = |tos: u8, len: u16, id: u16, df: bool| {
+        let mut packet = packet.clone();
+        packet[1] = tos;
+        packet[2..4].copy_from_slice(&len.to_be_bytes());
+        packet[4..6].copy_from_slice(&id.to_be_bytes());
+        packet[6] = u8::from(df) << 6;
+        (parsed.traffic_class, parsed.ip_len, parsed.ip_id, parsed.df) = (tos, len, id, df);
+        let found = written(&lane, &packet, &parsed, 0);
+        assert_eq!(found[14..38], outer.header(&parsed)[..24]);
+        assert_eq!(internet_checksum(&[&found[14..34]]), 0, "{tos} {len} {id} {df}");
+    };
+    for tos in 0..=255 {
+        check(tos, 40, 7, false);
+    }
+    for value in 0..=u16::MAX {
+        check(0xb8, value.min(u16::MAX - 24), 0xffff - value, value % 2 == 0);
+        check(0, 1000, value, false);
+    }
+}
+
+#[test]
+fn a_lane_is_for_one_backend_and_one_version() {
+    let snapshot = snapshot(None);
+    let state = |phase| State::new(phase, crate::lb::connection::Direction::Request);
+    let (_, parsed) = packet(false, false, 0, 0, true, 0, 64);
+    for service in snapshot.services() {
+        let backend = snapshot.backend(service.pick(0).unwrap()).unwrap();
+        let lane = lane(&snapshot, backend, ROUTER, &parsed);
+        let next = BackendId::new(backend.id.slot(), backend.id.generation() + 1);
+        assert!(lane.is_current(5, backend.id));
+        assert!(!lane.is_current(6, backend.id) && !lane.is_current(5, next));
+        for phase in Phase::ALL {
+            let steady = match phase {
+                Phase::TcpSyn | Phase::TcpFin => 0,
+                Phase::UdpOneway if !service.mode.is_nat() => 0,
+                _ => backend.timeouts.of(phase),
+            };
+            assert_eq!(lane.steady_s(5, backend.id, state(phase)), steady, "{phase:?}");
+            assert_eq!(lane.steady_s(6, backend.id, state(phase)), 0);
+            assert_eq!(lane.steady_s(5, next, state(phase)), 0);
+            let reply = State::new(phase, crate::lb::connection::Direction::Reply);
+            assert_eq!(lane.steady_s(5, backend.id, reply), 0, "replies have a way of their own");
+        }
+    }
+    let none = Lane::default();
+    assert!((1..100).all(|version| !none.is_current(version, BackendId::default())), "no version is 0");
+}
