@@ -162,7 +162,8 @@ impl Net {
         // A verdict that no packet gets, so that a place left out would show.
         let unset = Verdict::Drop(DropReason::RingFull);
         let mut verdicts = vec![unset; packets.len()];
-        let n = process(shard, &self.snapshot, self.now, origin, |p: &TestPacket| p.port, &mut packets, &mut verdicts).count;
+        let n = process(shard, &self.snapshot, self.now, origin, |p: &TestPacket| p.port, &mut packets, &mut verdicts)
+            .count;
         assert_eq!(n, packets.len());
         for verdict in &verdicts {
             assert_ne!(*verdict, unset);
