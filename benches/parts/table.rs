@@ -96,7 +96,7 @@ fn put<A: Known>(table: &mut Table<A>, hash: u64, key: &FiveTuple<A>) -> Slot {
 }
 
 fn lookups<A: Known>(bencher: Bencher<'_, '_>, size: usize, from: usize) {
-    const BATCH: usize = 32;
+    const BATCH: usize = 256;
     let filled = Filled::<A>::new(size, size);
     let keys = filled.some(from, LOOKUPS.min(size));
     let found = keys.iter().filter(|(hash, key)| filled.table.find(*hash, key, BORN).is_some()).count();
@@ -109,22 +109,22 @@ fn lookups<A: Known>(bencher: Bencher<'_, '_>, size: usize, from: usize) {
     });
 }
 
-/// 32 connections that are in the table.
+/// 256 connections that are in the table.
 #[divan::bench(types = [Ipv4Addr, Ipv6Addr], args = sizes())]
 fn hit<A: Known>(bencher: Bencher<'_, '_>, size: usize) {
     lookups::<A>(bencher, size, 0);
 }
 
-/// 32 connections that are not.
+/// 256 connections that are not.
 #[divan::bench(types = [Ipv4Addr, Ipv6Addr], args = sizes())]
 fn miss<A: Known>(bencher: Bencher<'_, '_>, size: usize) {
     lookups::<A>(bencher, size, size);
 }
 
-/// The last 32nd of the connections, up to 32 K, into a table that has all others.
+/// The last 32nd of the connections, up to 4 K, into a table that has all others.
 #[divan::bench(types = [Ipv4Addr, Ipv6Addr], args = sizes(), sample_size = 1)]
 fn insert<A: Known>(bencher: Bencher<'_, '_>, size: usize) {
-    let count = (size / 32).min(1 << 15);
+    let count = (size / 32).min(1 << 12);
     let filled = Filled::<A>::new(size, size - count);
     let keys: Vec<_> = (size - count..size).map(|n| filled.key(n)).collect();
     let state = RefCell::new((filled.table, Vec::with_capacity(count)));

@@ -159,7 +159,8 @@ impl Rig {
         let snapshot = Snapshot::build(spec, None).unwrap();
         let mut shard = Shard::new(&ShardConfig {
             worker: WorkerId(0),
-            connections_max: flows,
+            // A table with room: in a full one the second bucket is looked at more often.
+            connections_max: 4 * flows,
             v4: case.family == Family::V4,
             v6: case.family == Family::V6,
             nat: case.mode.is_nat(),
