@@ -2,7 +2,7 @@
 # Every check there is, each runner with its own summary; the last line counts the steps. Asks nothing.
 #
 #   ./test.sh          all of it, in less than 40 minutes on two cores
-#   ./test.sh --fast   without real traffic, fuzzing, the demo and the benchmark
+#   ./test.sh --fast   without real traffic, fuzzing, the demo and the benchmarks
 #
 # What a missing permission or tool makes impossible is skipped with a banner, never silently.
 set -u
@@ -109,7 +109,7 @@ as_root() {
 install_missing() {
     local missing="" package
     for package in libdpdk-dev dpdk-dev libclang-dev clang pkg-config gcc libc6-dev python3 python3-scapy \
-        ethtool iproute2 iputils-ping nginx-light curl tcpdump shellcheck; do
+        ethtool iproute2 iputils-ping nginx-light curl tcpdump shellcheck valgrind; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
     done
     [ -n "$missing" ] || return 0
@@ -136,13 +136,13 @@ need_rust() {
 
 scripts_are_sound() {
     local file status=0
-    for file in ./*.sh .ci/run fuzz/*.sh tests/netns/*.sh; do
+    for file in ./*.sh .ci/run benches/*.sh fuzz/*.sh tests/netns/*.sh; do
         bash -n "$file" || status=1
     done
     python3 -c 'import ast, sys; [ast.parse(open(path).read(), path) for path in sys.argv[1:]]' tests/netns/*.py tests/bench/*.py || status=1
     python3 -B -m unittest discover -q -s tests/bench -p "test_*.py" || status=1
     if command -v shellcheck >/dev/null; then
-        shellcheck -x -e SC1091,SC2119,SC2129,SC2015 ./*.sh .ci/run fuzz/*.sh tests/netns/*.sh || status=1
+        shellcheck -x -e SC1091,SC2119,SC2129,SC2015 ./*.sh .ci/run benches/*.sh fuzz/*.sh tests/netns/*.sh || status=1
     fi
     return $status
 }
@@ -194,6 +194,16 @@ fuzz_smoke() {
     fi
 }
 
+# Each bench once, without figures; and instructions, which are the same on any machine.
+parts() {
+    step "benches" 600 cargo bench --quiet --bench parts -- --test || return
+    if command -v valgrind >/dev/null; then
+        step "instructions" 300 benches/instructions.sh
+    else
+        skip "instructions" "valgrind is missing and could not be installed: apt-get install valgrind"
+    fi
+}
+
 install_missing
 need_rust
 step "scripts" 60 bash -c scripts_are_sound
@@ -209,8 +219,9 @@ if [ -z "$fast" ]; then
         step "demo, replay" 180 ./demo.sh
     fi
     [ ! -x bench.sh ] || step "benchmark" 300 ./bench.sh --quick
+    parts
 else
-    skip "real traffic, fuzzing, demo, benchmark" "--fast was asked for"
+    skip "real traffic, fuzzing, demo, benchmarks" "--fast was asked for"
 fi
 
 echo

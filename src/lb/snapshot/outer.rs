@@ -145,7 +145,7 @@ impl Inner {
 pub fn vary4(h: &mut [u8; IP4_LEN], sum: u32, inner: &Inner) {
     let total = (IP4_LEN + GRE_LEN) as u16 + inner.ip_len;
     // The inner identification keeps fragments of different packets apart without any state (RFC 6864 4.1).
-    let (id, df) = if inner.df { (0, 0x4000) } else { (inner.id, 0) };
+    let (id, df) = if inner.df { (0, 0x4000_u16) } else { (inner.id, 0) };
     let first = 0x4500_0000_0000_0000
         | u64::from(inner.traffic_class) << 48
         | u64::from(total) << 32
