@@ -52,7 +52,7 @@ fn of_table<A: Known>(bencher: Bencher<'_, '_>, hasher: &TableHasher) {
         probe.of(&tuple::<A>(n));
     }
     bencher.counter(ItemsCount::new(BURST)).bench_local(|| {
-        hasher.hash_all(black_box(&mut probes).iter_mut());
+        hasher.hash_all::<A>(black_box(&mut probes).iter_mut());
     });
 }
 
