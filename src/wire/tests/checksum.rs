@@ -196,7 +196,7 @@ fn header_sums_are_judged_as_folding_them_would_for_every_value_of_a_field() {
 proptest! {
     #[test]
     fn any_wide_sum_is_judged_as_folding_it_would(sum in 1u64.., quotient in 1u64..=u64::MAX / 0xFFFF) {
-        let folds_to_ones = |n: u64| n % 0xFFFF == 0;
+        let folds_to_ones = |n: u64| n.is_multiple_of(0xFFFF);
         prop_assert_eq!(checksum::is_header_sum(sum), folds_to_ones(sum));
         let multiple = quotient * 0xFFFF;
         prop_assert!(checksum::is_header_sum(multiple));
