@@ -216,3 +216,12 @@ proptest! {
         prop_assert!(is_right || !mend);
     }
 }
+
+#[test]
+fn short_sums_finish_as_any_others() {
+    let edges = (0..=14u32).flat_map(|high| [0, 1, 2, 0x7FFF, 0xFFFE, 0xFFFF].map(|low| high << 16 | low));
+    let ends = [0xFFFF_0000, 0xFFFE_FFFF, 0xFFFE_0001, 65_536 * 0xFFFF];
+    for sum in edges.chain(ends).chain((0..1 << 20).step_by(7)) {
+        assert_eq!(checksum::finish_short(sum), finish(sum), "{sum:#x}");
+    }
+}
