@@ -196,7 +196,7 @@ fn header_sums_are_judged_as_folding_them_would_for_every_value_of_a_field() {
 proptest! {
     #[test]
     fn any_wide_sum_is_judged_as_folding_it_would(sum in 1u64.., quotient in 1u64..=u64::MAX / 0xFFFF) {
-        let folds_to_ones = |n: u64| n % 0xFFFF == 0;
+        let folds_to_ones = |n: u64| n.is_multiple_of(0xFFFF);
         prop_assert_eq!(checksum::is_header_sum(sum), folds_to_ones(sum));
         let multiple = quotient * 0xFFFF;
         prop_assert!(checksum::is_header_sum(multiple));
@@ -214,5 +214,14 @@ proptest! {
         }
         let is_right = header_is_judged_rightly(&header);
         prop_assert!(is_right || !mend);
+    }
+}
+
+#[test]
+fn short_sums_finish_as_any_others() {
+    let edges = (0..=14u32).flat_map(|high| [0, 1, 2, 0x7FFF, 0xFFFE, 0xFFFF].map(|low| high << 16 | low));
+    let ends = [0xFFFF_0000, 0xFFFE_FFFF, 0xFFFE_0001, 65_536 * 0xFFFF];
+    for sum in edges.chain(ends).chain((0..1 << 20).step_by(7)) {
+        assert_eq!(checksum::finish_short(sum), finish(sum), "{sum:#x}");
     }
 }

@@ -575,7 +575,7 @@ fn connections_with_the_same_tag_are_told_apart() {
                 }
                 _ => panic!("mixed families"),
             };
-            ((hash >> 32) * buckets >> 32, hash as u16)
+            (((hash >> 32) * buckets) >> 32, hash as u16)
         };
         let mut seen = HashMap::new();
         let twins: Vec<_> = (0..20_000).filter_map(|n| Some((seen.insert(place(n), n)?, n))).take(5).collect();

@@ -272,7 +272,7 @@ fn colliding(hash: fn(&[u8; 12]) -> u32, count: u64) -> Vec<Key4> {
         let n = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let chosen = unseen.iter().take(64).enumerate().filter(|(bit, _)| n >> bit & 1 == 1);
         let input = input(chosen.fold(base, |sum, (_, bits)| sum ^ bits));
-        assert!(n % 64 != 0 || hash(&input) == wanted);
+        assert!(!n.is_multiple_of(64) || hash(&input) == wanted);
         tuple_of(&input)
     };
     (0..count).map(member).collect()
@@ -313,7 +313,7 @@ fn buckets_and_tags_are_even_whatever_the_flows_have_in_common() {
             let (mut buckets, mut tags, mut pairs) = (vec![0u32; 3001], vec![0u32; 1 << 12], vec![0u32; 1 << 12]);
             for flow in &flows {
                 let hash = hasher.hash(flow);
-                buckets[((hash >> 32) * 3001 >> 32) as usize] += 1;
+                buckets[(((hash >> 32) * 3001) >> 32) as usize] += 1;
                 tags[(hash & 0xfff) as usize] += 1;
                 // Places and tags must not go together.
                 pairs[(hash >> 58 << 6 | hash >> 10 & 63) as usize] += 1;
