@@ -37,7 +37,7 @@ for argument in "$@"; do
 done
 
 command -v valgrind >/dev/null || give_up "valgrind is missing: apt-get install valgrind"
-built=$(cargo bench --quiet --bench parts "${features[@]}" --no-run --message-format=json |
+built=$(cargo bench --quiet --bench parts "${features[@]}" --no-run --message-format=json-render-diagnostics |
     sed -n 's/.*"kind":\["bench"\].*"executable":"\([^"]*\)".*/\1/p')
 [ -x "$built" ] || give_up "cargo bench --bench parts --no-run fails"
 compiler=$(rustc --version | cut -d ' ' -f 1-2)
