@@ -132,21 +132,47 @@ impl Mbuf {
         true
     }
 
-    /// Takes `cut` bytes away in front and puts `add` bytes of any content there; the first segment as it is then, or
-    /// `None`, and nothing changed, when that is shorter or the headroom less.
+    /// Keeps the `len` bytes behind the first `cut` of the frame, with `add` bytes of any content before them, and frees
+    /// segments that are no longer needed; the first segment as it is then. `None`, and nothing changed, when the
+    /// frame is shorter, the first segment has not all of the `cut` bytes, or the headroom is less.
     #[inline]
-    pub fn exchange(&mut self, cut: usize, add: usize) -> Option<&mut [u8]> {
+    pub fn keep(&mut self, cut: usize, len: usize, add: usize) -> Option<&mut [u8]> {
         let mut head = self.head();
-        let (start, len) = (usize::from(head.data_off()) + cut, usize::from(head.data_len()));
-        if add > start || cut > len {
+        let data_len = usize::from(head.data_len());
+        if head.nb_segs() != 1 {
+            return self.keep_in_chain(cut, len, add);
+        }
+        // In this order, so that no sum overflows, whatever the numbers are.
+        if cut > data_len || len > data_len - cut {
             return None;
         }
-        let pkt_len = head.pkt_len();
-        // Neither is cut: the data ends where it ended, within the 65,535 bytes that a buffer has at most.
+        let start = usize::from(head.data_off()) + cut;
+        if add > start {
+            return None;
+        }
+        // Neither is cut: the data ends within the 65,535 bytes that a buffer has at most.
         head.set_data_off((start - add) as u16);
-        head.set_data_len((len - cut + add) as u16);
-        // The first segment is part of the frame, so this does not go below zero.
-        head.set_pkt_len(pkt_len.wrapping_add(add as u32).wrapping_sub(cut as u32));
+        head.set_data_len((len + add) as u16);
+        head.set_pkt_len((len + add) as u32);
+        Some(self.data_mut())
+    }
+
+    #[inline(never)]
+    fn keep_in_chain(&mut self, cut: usize, len: usize, add: usize) -> Option<&mut [u8]> {
+        let mut head = self.head();
+        if cut > usize::from(head.data_len()) || len > self.frame_len() - cut {
+            return None;
+        }
+        let start = usize::from(head.data_off()) + cut;
+        if add > start || add > usize::from(u16::MAX) - usize::from(head.data_len()) {
+            return None;
+        }
+        self.truncate(cut + len);
+        // As in keep(); truncate() may have cut the first segment as well.
+        let kept = usize::from(head.data_len()) - cut;
+        head.set_data_off((start - add) as u16);
+        head.set_data_len((kept + add) as u16);
+        head.set_pkt_len((len + add) as u32);
         Some(self.data_mut())
     }
 
@@ -387,8 +413,13 @@ impl Segment {
 
     #[inline(always)]
     fn data(self) -> *mut u8 {
-        // SAFETY: DPDK keeps data_off within the segment's buffer.
-        unsafe { self.buf_addr().add(usize::from(self.data_off())) }
+        // SAFETY: DPDK keeps data_off within the segment's buffer, which every mbuf of a pool has. Without the hint, whoever
+        // makes an Option of a slice here compares the address with null again.
+        unsafe {
+            let data = self.buf_addr().add(usize::from(self.data_off()));
+            std::hint::assert_unchecked(!data.is_null());
+            data
+        }
     }
 
     #[inline(always)]

@@ -41,6 +41,33 @@ fn the_front_grows_into_the_headroom_and_shrinks_within_the_segment() {
 }
 
 #[test]
+fn the_middle_is_kept_behind_a_new_front() {
+    let pool = pool("keep");
+    let mut mbuf = numbered(&pool, 7);
+    let frame = mbuf.data().to_vec();
+    // Longer, as long, shorter than what is cut; behind it all of the rest, less and nothing.
+    for (cut, len, add) in [(14, 46, 38), (38, 46, 38), (38, 40, 14), (14, 40, 142), (142, 3, 0), (0, 0, 100)] {
+        let kept = mbuf.data()[cut..cut + len].to_vec();
+        let front = mbuf.headroom() + cut - add;
+        let found = mbuf.keep(cut, len, add).unwrap();
+        assert_eq!(found.len(), add + len);
+        assert_eq!(found[add..], kept);
+        found[..add].fill(0xee);
+        assert_eq!((mbuf.headroom(), mbuf.frame_len(), mbuf.segment_count()), (front, add + len, 1));
+    }
+    let mut mbuf = numbered(&pool, 7);
+    for huge in [usize::MAX, usize::MAX - 60, 1 << 32, 1 << 16] {
+        for (cut, len, add) in [(huge, 1, 1), (1, huge, 1), (1, 1, huge), (huge, huge, huge), (14, huge, huge)] {
+            assert!(mbuf.keep(cut, len, add).is_none(), "{cut} {len} {add}");
+        }
+    }
+    for (cut, len, add) in [(61, 0, 0), (60, 1, 0), (0, 61, 0), (0, 1, 129), (14, 46, 143)] {
+        assert!(mbuf.keep(cut, len, add).is_none(), "{cut} {len} {add}");
+    }
+    assert_eq!((mbuf.headroom(), mbuf.data()), (128, &frame[..]), "a refusal changes nothing");
+}
+
+#[test]
 fn the_back_grows_into_the_tailroom_and_is_cut() {
     let pool = pool("back");
     let mut mbuf = numbered(&pool, 9);

@@ -176,6 +176,42 @@ fn an_endless_source_holds_mbufs_until_its_port_goes() {
 }
 
 #[test]
+fn the_middle_of_a_chain_is_kept_behind_a_new_front() {
+    let pool = pool("keep_chain");
+    let frame: Vec<u8> = (0..5000_u32).map(|i| (i % 253) as u8).collect();
+    let input = pcap_file("keep_chain", std::slice::from_ref(&frame));
+    for (cut, len, add, segments) in [
+        (14, 4986, 38, 3),
+        (38, 4200, 14, 3),
+        (14, 2035, 38, 2),
+        (14, 2034, 38, 1),
+        (14, 40, 142, 1),
+        (0, 5000, 128, 3),
+    ] {
+        let mut started = start(&format!("net_pcap_k{cut}_{len},rx_pcap={}", input.display()), &pool);
+        let mut burst = MbufBurst::<4>::new();
+        assert_eq!(started.rx_queues[0].burst(&mut burst), 1);
+        let mut mbuf = burst.pop().unwrap();
+        let (first, headroom) = (mbuf.data().len(), mbuf.headroom());
+        assert!(mbuf.keep(first + 1, 0, 0).is_none(), "the first segment is shorter");
+        assert!(mbuf.keep(0, 5001, 0).is_none() && mbuf.keep(14, usize::MAX, 0).is_none());
+        assert!(mbuf.keep(14, 10, headroom + 15).is_none());
+        assert_eq!((mbuf.frame_len(), mbuf.segment_count()), (5000, 3), "a refusal changes nothing");
+        mbuf.keep(cut, len, add).unwrap()[..add].fill(0xee);
+        assert_eq!(
+            (mbuf.frame_len(), mbuf.segment_count(), mbuf.headroom()),
+            (add + len, segments, headroom + cut - add)
+        );
+        let mut found = vec![0; add + len];
+        assert_eq!(mbuf.copy_out(0, &mut found), add + len);
+        assert!(found[..add].iter().all(|&byte| byte == 0xee));
+        assert_eq!(found[add..], frame[cut..cut + len]);
+        drop(mbuf);
+    }
+    assert_eq!(pool.in_use(), 0);
+}
+
+#[test]
 fn a_chain_is_gathered_where_the_first_segment_has_room() {
     let pool = pool("gather");
     let frame: Vec<u8> = (0..2200_u32).map(|i| (i % 253) as u8).collect();

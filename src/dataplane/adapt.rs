@@ -37,8 +37,8 @@ impl Packet for Mbuf {
     }
 
     #[inline]
-    fn exchange_front(&mut self, cut: usize, add: usize) -> Option<&mut [u8]> {
-        self.exchange(cut, add)
+    fn keep(&mut self, cut: usize, len: usize, add: usize) -> Option<&mut [u8]> {
+        Mbuf::keep(self, cut, len, add)
     }
 
     #[inline]

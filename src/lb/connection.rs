@@ -57,7 +57,7 @@ impl Phase {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct State(u8);
 
-const REPLY: u8 = 0x80;
+const REPLY: u8 = 8;
 
 impl State {
     /// Of an entry for packets in `direction`.
@@ -83,10 +83,13 @@ impl State {
         if self.0 & REPLY == 0 { Direction::Request } else { Direction::Reply }
     }
 
-    /// The byte itself: a request's is its phase as a number, a reply's is beyond every phase.
+    /// Number of values of [`Self::index`].
+    pub const COUNT: usize = 16;
+
+    /// A number for every state, for per-state arrays.
     #[inline(always)]
-    pub fn byte(self) -> u8 {
-        self.0
+    pub fn index(self) -> usize {
+        usize::from(self.0) % Self::COUNT
     }
 
     /// The same direction, in another phase.

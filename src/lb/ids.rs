@@ -60,6 +60,12 @@ impl BackendId {
         self.0 as usize & (Self::SLOTS_MAX - 1)
     }
 
+    /// Slot and generation in one number, to compare.
+    #[inline(always)]
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
     /// Which of the slot's successive backends this is.
     pub fn generation(self) -> u32 {
         self.0 >> Self::SLOT_BITS

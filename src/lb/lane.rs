@@ -1,9 +1,8 @@
 //! What a packet of a known connection needs of its backend, prepared, so that it touches no more than this.
 
-use super::clock::Tick;
-use super::connection::{Phase, State};
+use super::connection::{Direction, Phase, State};
 use super::ids::{BackendId, PortId};
-use super::neighbor::NeighborSlot;
+use super::neighbor::{NeighborSlot, Neighbors};
 use super::snapshot::{Backend, Inner, Mode, OUTER_MAX, Outer, Port, vary4, vary6};
 use crate::wire::ethernet::{self, EtherType, MacAddr};
 use crate::wire::parse::{Kind, Parsed};
@@ -19,10 +18,8 @@ pub enum Change {
     Mac,
     /// And addresses and ports: `nat`.
     Translate,
-    /// IPv4 in GRE over IPv4.
-    Gre4In4,
-    /// IPv6 in GRE over IPv4.
-    Gre6In4,
+    /// GRE over IPv4.
+    GreIn4,
     /// GRE over IPv6.
     GreIn6,
     /// GRE behind a VLAN tag.
@@ -32,18 +29,21 @@ pub enum Change {
 /// Ethernet header, and the outer headers behind it.
 const GRE_IN_4: usize = 14 + 20 + 4;
 const GRE_IN_6: usize = 14 + 40 + 4;
-/// As much of the inner header as the outer one takes from.
-const INNER: usize = 8;
 
 /// See the module. Valid while [`Lane::is_current`]; made anew by the first packet after that.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(64))]
 pub struct Lane {
-    /// Of the neighbour table when this was prepared; 0 for never.
+    // First, so that it lies in one cache line and the rest in another.
+    header: Header,
+    /// Whose lane this is, and when its next hop was last said to be in use.
+    way: Way,
+    /// The version of the neighbour table that this was prepared for; 0 for never.
     version: u32,
-    backend: BackendId,
     /// Of the prepared IPv4 tunnel header.
     sum: u32,
+    /// The next hop.
+    pub neighbor: NeighborSlot,
     /// The largest IP packet, in bytes, that fits.
     pub ip_len_max: u16,
     /// Packets with this TTL, or less, do not go on.
@@ -54,13 +54,23 @@ pub struct Lane {
     pub change: Change,
     l2_len: u8,
     header_len: u8,
-    /// The next hop.
-    pub neighbor: NeighborSlot,
-    /// Idle time in seconds of a connection by its phase, 0 where the next packet of the client may change the phase.
-    steady_s: [u16; Phase::COUNT],
-    /// When its next hop was last said to be in use.
-    seen: Tick,
-    header: Header,
+    /// See [`Lane::steady`].
+    steady: [u16; State::COUNT],
+}
+
+/// A backend, and the neighbour table's stamp when the next hop to it was last said to be in use; 0 for never.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Way {
+    backend: BackendId,
+    stamp: u32,
+}
+
+impl Way {
+    /// Both in one word, because they are compared for every packet.
+    #[inline(always)]
+    fn word(self) -> u64 {
+        u64::from(self.backend.bits()) | u64::from(self.stamp) << 32
+    }
 }
 
 /// Ethernet and tunnel header; an array this long has no `Default` of its own.
@@ -74,6 +84,9 @@ impl Default for Header {
 }
 
 impl Lane {
+    /// Stands for no time at all: no deadline is ever this far ahead, see [`Timeouts::MAX_S`](super::connection::Timeouts).
+    pub const UNSTEADY: u16 = 1 << 15;
+
     /// The lane to `backend` behind `mac` on `port`, from a packet of one of its connections; `None` if its packets
     /// cannot be sent.
     pub fn new(
@@ -83,16 +96,26 @@ impl Lane {
         (neighbor, mac): (NeighborSlot, MacAddr),
         parsed: &Parsed,
     ) -> Option<Self> {
-        let mut lane =
-            Self { version, backend: backend.id, ip_len_max: backend.mtu, port: id, neighbor, ..Self::default() };
-        for (place, phase) in lane.steady_s.iter_mut().zip(Phase::ALL) {
+        let steady = [Self::UNSTEADY; State::COUNT];
+        let mut lane = Self {
+            steady,
+            way: Way { backend: backend.id, stamp: 0 },
+            version,
+
+            ip_len_max: backend.mtu,
+            port: id,
+            neighbor,
+            ..Self::default()
+        };
+        for phase in Phase::ALL {
             let is_steady = match phase {
                 // Until the backend has answered, which is seen in NAT alone.
                 Phase::UdpOneway => backend.mode.is_nat(),
                 Phase::TcpEstablished | Phase::Udp => true,
                 Phase::TcpSyn | Phase::TcpFin => false,
             };
-            *place = if is_steady { backend.timeouts.of(phase) } else { 0 };
+            let index = State::new(phase, Direction::Request).index();
+            lane.steady[index] = if is_steady { backend.timeouts.of(phase) } else { Self::UNSTEADY };
         }
         let inner = if parsed.kind == Kind::V6 { EtherType(0x86dd) } else { EtherType(0x0800) };
         let ethertype = match (backend.mode, &backend.outer) {
@@ -102,11 +125,10 @@ impl Lane {
                 inner
             }
             (Mode::Gre, Some(outer)) => {
-                lane.change = match (port.vlan, outer.is_v4(), parsed.kind) {
-                    (Some(_), ..) => Change::GreTagged,
-                    (None, false, _) => Change::GreIn6,
-                    (None, true, Kind::V6) => Change::Gre6In4,
-                    (None, true, _) => Change::Gre4In4,
+                lane.change = match (port.vlan, outer.is_v4()) {
+                    (Some(_), _) => Change::GreTagged,
+                    (None, true) => Change::GreIn4,
+                    (None, false) => Change::GreIn6,
                 };
                 lane.ip_len_max = backend.mtu.checked_sub(outer.overhead() as u16)?;
                 EtherType(outer.ethertype())
@@ -140,21 +162,32 @@ impl Lane {
     /// Whether this still is the way to `backend`; `version` is the neighbour table's.
     #[inline(always)]
     pub fn is_current(&self, version: u32, backend: BackendId) -> bool {
-        self.version == version && self.backend == backend
+        self.version == version && self.way.backend == backend
     }
 
-    /// How many seconds a connection in `state` may be idle; 0 unless this still is the way to `backend` and a plain
-    /// packet of the client leaves that state as it is.
+    /// Whether this is known to be the way to `backend` as of the neighbour table's `stamp`.
     #[inline(always)]
-    pub fn steady_s(&self, version: u32, backend: BackendId, state: State) -> u16 {
-        let is_way = self.is_current(version, backend);
-        self.steady_s.get(usize::from(state.byte())).copied().filter(|_| is_way).unwrap_or(0)
+    pub fn is_way(&self, stamp: u32, backend: BackendId) -> bool {
+        self.way.word() == Way { backend, stamp }.word()
     }
 
-    /// True for the first packet of each second.
+    /// Whether this still is the way to `backend`. If so, its next hop is said to be in use, and [`Self::is_way`] is true
+    /// until `stamp` changes.
+    #[inline(never)]
+    pub fn renew(&mut self, neighbors: &mut Neighbors, stamp: u32, backend: BackendId) -> bool {
+        let is_current = self.is_current(neighbors.version(), backend);
+        if is_current {
+            self.way.stamp = stamp;
+            neighbors.touch(self.neighbor);
+        }
+        is_current
+    }
+
+    /// How many seconds a connection in `state` may be idle, if a plain packet of the client leaves that state as it is, else
+    /// [`Lane::UNSTEADY`].
     #[inline(always)]
-    pub fn is_unseen(&mut self, now: Tick) -> bool {
-        std::mem::replace(&mut self.seen, now) != now
+    pub fn steady(&self, state: State) -> u16 {
+        self.steady[state.index()]
     }
 
     /// Bytes of the Ethernet and tunnel header.
@@ -163,15 +196,26 @@ impl Lane {
         usize::from(self.header_len)
     }
 
-    /// Puts the headers of a tunnel to the front of a frame; the inner packet of `ip_len` bytes is in its place already.
+    /// Whether a packet gets an outer header.
     #[inline(always)]
-    pub fn write(&self, frame: &mut [u8], ip_len: u16, is_v6: bool) {
-        match self.change {
-            Change::Mac | Change::Translate => self.write_mac(frame),
-            Change::Gre4In4 => self.write_in_4::<false>(frame, ip_len),
-            Change::Gre6In4 => self.write_in_4::<true>(frame, ip_len),
-            Change::GreIn6 => self.write_in_6(frame, ip_len, is_v6),
-            Change::GreTagged => self.write_tagged(frame, ip_len, is_v6),
+    pub fn is_tunnel(&self) -> bool {
+        !matches!(self.change, Change::Mac | Change::Translate)
+    }
+
+    /// Puts the headers to the front of a frame, in which the packet of `ip_len` bytes is in its place already; `start` is
+    /// the first eight of them, read as a little-endian word.
+    #[inline(always)]
+    pub fn write(&self, frame: &mut [u8], start: u64, ip_len: u16, is_v6: bool) {
+        let inner = Inner::read(start, ip_len, is_v6);
+        // Asked for in turn, the most frequent first: a jump by table would be a few instructions more.
+        if self.change == Change::GreIn4 {
+            self.write_in_4(frame, &inner);
+        } else if self.change == Change::GreIn6 {
+            self.write_in_6(frame, &inner);
+        } else if self.change == Change::GreTagged {
+            self.write_tagged(frame, start, ip_len, is_v6);
+        } else {
+            self.write_mac(frame);
         }
     }
 
@@ -184,47 +228,49 @@ impl Lane {
     }
 
     #[inline(always)]
-    fn write_in_4<const V6: bool>(&self, frame: &mut [u8], ip_len: u16) {
-        let (Some(to), Some(from)) =
-            (frame.first_chunk_mut::<{ GRE_IN_4 + INNER }>(), self.header.0.first_chunk::<GRE_IN_4>())
+    fn write_in_4(&self, frame: &mut [u8], inner: &Inner) {
+        let (Some(to), Some(from)) = (frame.first_chunk_mut::<GRE_IN_4>(), self.header.0.first_chunk::<GRE_IN_4>())
         else {
             return;
         };
-        let inner = Inner::read(to[GRE_IN_4..].first_chunk().copied().unwrap_or_default(), ip_len, V6);
-        // In the widest stores, the last of which overlaps the one before it.
-        to[..32].copy_from_slice(&from[..32]);
-        to[30..GRE_IN_4].copy_from_slice(&from[30..]);
+        // In wide stores, none of which crosses into the next cache line where the packet came with the usual headroom: that
+        // would make it several times slower. Where one could end where the next begins, the compiler would join them.
+        copy::<0, 16>(to, from);
+        copy::<8, 16>(to, from);
+        copy::<24, 8>(to, from);
+        copy::<30, 8>(to, from);
         if let Some(outer) = to[14..].first_chunk_mut() {
-            vary4(outer, self.sum, &inner);
+            vary4(outer, self.sum, inner);
         }
     }
 
     #[inline(always)]
-    fn write_in_6(&self, frame: &mut [u8], ip_len: u16, is_v6: bool) {
-        let (Some(to), Some(from)) =
-            (frame.first_chunk_mut::<{ GRE_IN_6 + INNER }>(), self.header.0.first_chunk::<GRE_IN_6>())
+    fn write_in_6(&self, frame: &mut [u8], inner: &Inner) {
+        let (Some(to), Some(from)) = (frame.first_chunk_mut::<GRE_IN_6>(), self.header.0.first_chunk::<GRE_IN_6>())
         else {
             return;
         };
-        let inner = Inner::read(to[GRE_IN_6..].first_chunk().copied().unwrap_or_default(), ip_len, is_v6);
-        to[..48].copy_from_slice(&from[..48]);
-        to[42..GRE_IN_6].copy_from_slice(&from[42..]);
+        // As above.
+        copy::<0, 16>(to, from);
+        copy::<16, 16>(to, from);
+        copy::<28, 16>(to, from);
+        copy::<44, 8>(to, from);
+        copy::<50, 8>(to, from);
         if let Some(outer) = to[14..].first_chunk_mut() {
-            vary6(outer, &inner);
+            vary6(outer, inner);
         }
     }
 
     #[inline(never)]
-    fn write_tagged(&self, frame: &mut [u8], ip_len: u16, is_v6: bool) {
-        let header = frame.get(self.header_len()..).and_then(|ip| ip.first_chunk());
-        let inner = Inner::read(header.copied().unwrap_or_default(), ip_len, is_v6);
+    fn write_tagged(&self, frame: &mut [u8], start: u64, ip_len: u16, is_v6: bool) {
+        let inner = &Inner::read(start, ip_len, is_v6);
         self.copy_header(frame);
         let Some(outer) = frame.get_mut(usize::from(self.l2_len)..) else { return };
         let is_v4 = self.header_len - self.l2_len == 24;
         if let Some(outer) = outer.first_chunk_mut().filter(|_| is_v4) {
-            vary4(outer, self.sum, &inner);
+            vary4(outer, self.sum, inner);
         } else if let Some(outer) = outer.first_chunk_mut() {
-            vary6(outer, &inner);
+            vary6(outer, inner);
         }
     }
 
@@ -233,6 +279,14 @@ impl Lane {
         if let (Some(to), Some(from)) = (frame.get_mut(..len), self.header.0.get(..len)) {
             to.copy_from_slice(from);
         }
+    }
+}
+
+/// Copies `LEN` bytes at `AT` in one store.
+#[inline(always)]
+fn copy<const AT: usize, const LEN: usize>(to: &mut [u8], from: &[u8]) {
+    if let (Some(to), Some(from)) = (to[AT..].first_chunk_mut::<LEN>(), from[AT..].first_chunk::<LEN>()) {
+        *to = *from;
     }
 }
 

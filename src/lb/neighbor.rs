@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::clock::Now;
+use super::clock::{Now, Tick};
 use super::ids::PortId;
 use crate::wire::ethernet::MacAddr;
 
@@ -78,8 +78,11 @@ pub struct Neighbors {
     index: HashMap<(PortId, IpAddr), u16>,
     free: Vec<u16>,
     tick_at: usize,
-    /// Changes whenever an answer that was given out may have become wrong; never 0.
+    /// See [`Neighbors::version`].
     version: u32,
+    /// See [`Neighbors::stamp`].
+    stamp: u32,
+    stamped: Tick,
 }
 
 const S: u64 = 1_000_000_000;
@@ -109,6 +112,8 @@ impl Neighbors {
             free: (0..max as u16).rev().collect(),
             tick_at: 0,
             version: 1,
+            stamp: 1,
+            stamped: Tick::default(),
         }
     }
 
@@ -121,6 +126,18 @@ impl Neighbors {
     /// Makes everything that was prepared under the version so far outdated.
     pub fn outdate(&mut self) {
         self.version = self.version.wrapping_add(1).max(1);
+        self.stamp = self.stamp.wrapping_add(1).max(1);
+    }
+
+    /// Changes with the version, and with every second; never 0. Whoever compares this once a packet need not ask
+    /// whether a next hop was said to be in use this second.
+    #[inline]
+    pub fn stamp(&mut self, now: Tick) -> u32 {
+        if self.stamped != now {
+            self.stamped = now;
+            self.stamp = self.stamp.wrapping_add(1).max(1);
+        }
+        self.stamp
     }
 
     /// Notes that a next hop whose MAC address is known under the present version is in use.

@@ -21,10 +21,12 @@ pub trait Packet {
     /// Takes `n` bytes away at the front; `n` is at most the first piece's length.
     fn shrink_front(&mut self, n: usize);
 
-    /// Takes `cut` bytes away at the front and puts `add` bytes of any content there; the first piece as it is then, or
-    /// `None`, and nothing changed, if there is no room. `cut` is at most the first piece's length.
+    /// Keeps the `len` bytes behind the first `cut`, with `add` bytes of any content before them; the first piece as it is
+    /// then, or `None` if there is no room, and then nothing else is to be done with the packet. The frame has
+    /// `cut + len` bytes at least, and the first piece `cut`.
     #[inline]
-    fn exchange_front(&mut self, cut: usize, add: usize) -> Option<&mut [u8]> {
+    fn keep(&mut self, cut: usize, len: usize, add: usize) -> Option<&mut [u8]> {
+        self.truncate(cut + len);
         if add > cut {
             if !self.grow_front(add - cut) {
                 return None;

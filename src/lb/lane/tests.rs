@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::lb::clock::Tick;
 use crate::lb::ids::PortId;
 use crate::lb::snapshot::Snapshot;
 use crate::lb::testing::*;
@@ -27,7 +28,8 @@ fn lane(snapshot: &Snapshot, backend: &Backend, mac: MacAddr, parsed: &Parsed) -
 fn written(lane: &Lane, packet: &[u8], parsed: &Parsed, rubbish: u8) -> Vec<u8> {
     let mut frame = vec![rubbish; lane.header_len()];
     frame.extend(packet);
-    lane.write(&mut frame, parsed.ip_len, parsed.kind == Kind::V6);
+    let start = packet.first_chunk().map_or(0, |start| u64::from_le_bytes(*start));
+    lane.write(&mut frame, start, parsed.ip_len, parsed.kind == Kind::V6);
     frame
 }
 
@@ -125,7 +127,6 @@ fn every_class_and_every_length_has_a_right_outer_header() {
 #[test]
 fn a_lane_is_for_one_backend_and_one_version() {
     let snapshot = snapshot(None);
-    let state = |phase| State::new(phase, crate::lb::connection::Direction::Request);
     let (_, parsed) = packet(false, false, 0, 0, true, 0, 64);
     for service in snapshot.services() {
         let backend = snapshot.backend(service.pick(0).unwrap()).unwrap();
@@ -135,17 +136,41 @@ fn a_lane_is_for_one_backend_and_one_version() {
         assert!(!lane.is_current(6, backend.id) && !lane.is_current(5, next));
         for phase in Phase::ALL {
             let steady = match phase {
-                Phase::TcpSyn | Phase::TcpFin => 0,
-                Phase::UdpOneway if !service.mode.is_nat() => 0,
+                Phase::TcpSyn | Phase::TcpFin => Lane::UNSTEADY,
+                Phase::UdpOneway if !service.mode.is_nat() => Lane::UNSTEADY,
                 _ => backend.timeouts.of(phase),
             };
-            assert_eq!(lane.steady_s(5, backend.id, state(phase)), steady, "{phase:?}");
-            assert_eq!(lane.steady_s(6, backend.id, state(phase)), 0);
-            assert_eq!(lane.steady_s(5, next, state(phase)), 0);
-            let reply = State::new(phase, crate::lb::connection::Direction::Reply);
-            assert_eq!(lane.steady_s(5, backend.id, reply), 0, "replies have a way of their own");
+            assert_eq!(lane.steady(State::new(phase, Direction::Request)), steady, "{phase:?}");
+            let reply = State::new(phase, Direction::Reply);
+            assert_eq!(lane.steady(reply), Lane::UNSTEADY, "replies have a way of their own");
         }
     }
     let none = Lane::default();
     assert!((1..100).all(|version| !none.is_current(version, BackendId::default())), "no version is 0");
+}
+
+/// One comparison stands for the backend, the neighbour table's version and whether the next hop was said to be in use.
+#[test]
+fn a_lane_is_renewed_once_a_second_and_after_every_change_of_next_hops() {
+    let snapshot = snapshot(None);
+    let backend = snapshot.backends().next().unwrap();
+    let (_, parsed) = packet(false, false, 0, 0, true, 0, 64);
+    let mut neighbors = Neighbors::new(4);
+    let port = snapshot.port(LAN_ID).unwrap();
+    let hop = (NeighborSlot::default(), ROUTER);
+    let mut lane = Lane::new(neighbors.version(), backend, (LAN_ID, port), hop, &parsed).unwrap();
+    let other = BackendId::new(backend.id.slot(), backend.id.generation() + 1);
+    for second in 1..4 {
+        let stamp = neighbors.stamp(Tick(second));
+        assert_eq!(stamp, neighbors.stamp(Tick(second)));
+        assert!(!lane.is_way(stamp, backend.id), "its next hop was not said to be in use in this second");
+        assert!(!lane.renew(&mut neighbors, stamp, other));
+        assert!(lane.renew(&mut neighbors, stamp, backend.id));
+        assert!(lane.is_way(stamp, backend.id) && !lane.is_way(stamp, other));
+    }
+    neighbors.outdate();
+    let stamp = neighbors.stamp(Tick(3));
+    assert!(!lane.is_way(stamp, backend.id), "in the same second");
+    assert!(!lane.renew(&mut neighbors, stamp, backend.id));
+    assert!(!Lane::default().is_way(stamp, BackendId::default()));
 }

@@ -6,89 +6,155 @@
 use super::family::Family;
 use super::nat::{self, End, Place};
 use super::{Meta, Work};
+use crate::lb::arch::prefetch;
 use crate::lb::clock::Tick;
 use crate::lb::ids::PortId;
 use crate::lb::lane::{Change, Lane};
 use crate::lb::packet::Packet;
 use crate::lb::shard::Shard;
-use crate::lb::table::Entry;
+use crate::lb::table::{Group, Table};
 use crate::lb::verdict::{DropReason, Verdict};
 
 /// Sends on what can take the short way: those packets are done afterwards and have their verdict. Says by which port all
 /// of the burst leaves, if it is all of it and one port.
-#[inline(never)]
+///
+/// In two rounds, because each alone has enough registers, and so short a way from one packet to the next that the
+/// processor waits for several entries at once.
 pub(super) fn forward<A: Family, P: Packet>(
     shard: &mut Shard,
+    translates: bool,
     now: Tick,
     packets: &mut [P],
     metas: &mut [Meta],
     verdicts: &mut [Verdict],
 ) -> Option<PortId> {
-    let version = shard.neighbors.version();
-    let (table, lanes, neighbors, counters) = A::parts(shard);
-    let (entries, buckets) = table.parts();
-    let backends = counters.backends();
-    let (mut all_to, mut others) = (None, metas.is_empty());
-    for ((packet, meta), verdict) in packets.iter_mut().zip(metas).zip(verdicts) {
+    check::<A>(shard, now, metas);
+    // Where there is no NAT, its rewriting does not take registers from the rest. No lane translates then: a new snapshot
+    // makes all lanes outdated.
+    if translates {
+        send::<A, P, true>(shard, packets, metas, verdicts)
+    } else {
+        send::<A, P, false>(shard, packets, metas, verdicts)
+    }
+}
+
+/// Finds the lane of each packet that has one, and renews its connection.
+#[inline(never)]
+fn check<A: Family>(shard: &mut Shard, now: Tick, metas: &mut [Meta]) {
+    let stamp = shard.neighbors.stamp(now);
+    let (table, lanes, neighbors, _) = A::parts(shard);
+    let groups = table.groups();
+    for meta in metas {
         // Whatever stops here is for a closer look.
-        let is_others = std::mem::replace(&mut others, true);
         if meta.work != A::PLAIN {
             continue;
         }
-        let Some(entry) = entries.get(meta.hint.index()).filter(|e| e.has(&meta.probe.words)) else { continue };
-        let Some(bucket) = buckets.get_mut(meta.hint.bucket()) else { continue };
-        let slot = entry.backend.slot();
-        let (Some(lane), Some(counters)) = (lanes.get_mut(slot), backends.get(slot)) else { continue };
-        let deadline = bucket.deadline(meta.hint.place());
-        let timeout_s = lane.steady_s(version, entry.backend, entry.state);
-        let fits = meta.ttl > lane.ttl_min && meta.ip_len <= lane.ip_len_max;
-        if timeout_s == 0 || !fits || deadline.reached(now) {
+        let Some(Group { bucket, entries }) = groups.get_mut(meta.hint.bucket()) else { continue };
+        let Some(entry) = entries.get(meta.hint.place()).filter(|e| e.has(&meta.probe.words)) else { continue };
+        let Some(lane) = lanes.get_mut(entry.backend.slot()) else { continue };
+        if !lane.is_way(stamp, entry.backend) && !lane.renew(neighbors, stamp, entry.backend) {
             continue;
         }
-        let renewed = now.plus(timeout_s);
-        // A line that says so already is not written, which spares the memory bus.
+        if meta.ttl <= lane.ttl_min || meta.ip_len > lane.ip_len_max {
+            continue;
+        }
+        let steady = lane.steady(entry.state);
+        let (deadline, renewed) = (bucket.deadline(meta.hint.place()), now.plus(steady));
+        // A line that says so already is of a connection that lives, and not written, which spares the memory bus.
         if renewed != deadline {
+            if steady == Lane::UNSTEADY || deadline.reached(now) {
+                continue;
+            }
             bucket.set_deadline(meta.hint.place(), renewed);
         }
-        if lane.is_unseen(now) {
-            neighbors.touch(lane.neighbor);
-        }
-        meta.work = Work::Done;
-        let frame_len = packet.frame_len();
-        if lane.change == Change::Translate {
-            translate(packet, meta, entry);
-        }
-        if !write::<A, P>(lane, packet, meta, frame_len) {
-            *verdict = Verdict::Drop(DropReason::NoHeadroom);
-            continue;
-        }
-        *verdict = Verdict::Tx(lane.port);
-        counters.packets.add(1);
-        counters.bytes.add(frame_len as u64);
-        others = is_others | (*all_to.get_or_insert(lane.port) != lane.port);
+        // Its other half, which the next round reads.
+        prefetch(lane);
+        meta.lane = entry.backend.slot() as u32;
+        meta.work = Work::Send;
     }
-    all_to.filter(|_| !others)
+}
+
+/// Rewrites and counts the packets whose lane is known.
+#[inline(never)]
+fn send<A: Family, P: Packet, const TRANSLATES: bool>(
+    shard: &mut Shard,
+    packets: &mut [P],
+    metas: &mut [Meta],
+    verdicts: &mut [Verdict],
+) -> Option<PortId> {
+    let (table, lanes, _, counters) = A::parts(shard);
+    let both = lanes.len().min(counters.backends().len());
+    let (lanes, backends) =
+        (lanes.get(..both).unwrap_or_default(), counters.backends().get(..both).unwrap_or_default());
+    let mut left = Left::default();
+    for ((packet, meta), verdict) in packets.iter_mut().zip(&mut *metas).zip(verdicts) {
+        if meta.work == Work::Send {
+            meta.work = Work::Done;
+            let lane = meta.lane as usize;
+            if let (Some(lane), Some(counters)) = (lanes.get(lane), backends.get(lane)) {
+                let frame_len = packet.frame_len();
+                if TRANSLATES && lane.change == Change::Translate {
+                    translate(packet, meta, table);
+                }
+                if apply::<A, P>(lane, packet, meta, frame_len) {
+                    *verdict = Verdict::Tx(lane.port);
+                    counters.packets.add(1);
+                    counters.bytes.add(frame_len as u64);
+                    left.note(lane.port);
+                } else {
+                    *verdict = Verdict::Drop(DropReason::NoHeadroom);
+                }
+            }
+        }
+    }
+    left.all_by(metas.len())
+}
+
+/// By which ports packets have left.
+struct Left {
+    count: usize,
+    /// All their numbers, by bitwise or and by bitwise and: the same if it was one port.
+    any: u8,
+    every: u8,
+}
+
+impl Default for Left {
+    fn default() -> Self {
+        Self { count: 0, any: 0, every: u8::MAX }
+    }
+}
+
+impl Left {
+    #[inline(always)]
+    fn note(&mut self, port: PortId) {
+        self.count += 1;
+        self.any |= port.0;
+        self.every &= port.0;
+    }
+
+    /// The port, if all of a burst of `len` packets left by one.
+    fn all_by(&self, len: usize) -> Option<PortId> {
+        (self.count == len && self.any == self.every).then_some(PortId(self.any))
+    }
+}
+
+/// Gives a packet the headers of its lane; false if there is no room for them.
+#[inline(always)]
+fn apply<A: Family, P: Packet>(lane: &Lane, packet: &mut P, meta: &Meta, frame_len: usize) -> bool {
+    let l3 = usize::from(meta.came.l3);
+    // Ethernet padding is no part of the packet and must not follow it into a tunnel.
+    let len = if lane.is_tunnel() { usize::from(meta.ip_len) } else { frame_len - l3 };
+    let Some(frame) = packet.keep(l3, len, lane.header_len()) else { return false };
+    lane.write(frame, meta.start, meta.ip_len, A::IS_V6);
+    true
 }
 
 /// Rewrites address and port of a packet in NAT.
 #[inline(always)]
-fn translate<A: Family, P: Packet>(packet: &mut P, meta: &Meta, entry: &Entry<A>) {
-    let l3 = usize::from(meta.l3);
+fn translate<A: Family, P: Packet>(packet: &mut P, meta: &Meta, table: &Table<A>) {
+    let Some(entry) = table.entry(meta.hint) else { return };
+    let l3 = usize::from(meta.came.l3);
     let place = Place { l3, l4: l3 + A::HEADER_LEN, ttl: meta.ttl, protocol: entry.protocol };
     let (old, new) = ((entry.dst, entry.dport), (entry.translated, entry.translated_port));
     nat::rewrite_at::<A>(packet.bytes_mut(), place, End::Dst, old, new);
-}
-
-/// Puts the headers of a lane before a packet; false if there is no room.
-#[inline(always)]
-fn write<A: Family, P: Packet>(lane: &Lane, packet: &mut P, meta: &Meta, frame_len: usize) -> bool {
-    let l3 = usize::from(meta.l3);
-    let end = l3 + usize::from(meta.ip_len);
-    if frame_len > end && !matches!(lane.change, Change::Mac | Change::Translate) {
-        // Ethernet padding is no part of the packet and must not follow it into the tunnel.
-        packet.truncate(end);
-    }
-    let Some(frame) = packet.exchange_front(l3, lane.header_len()) else { return false };
-    lane.write(frame, meta.ip_len, A::IS_V6);
-    true
 }

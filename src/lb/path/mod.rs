@@ -62,15 +62,25 @@ pub struct Processed {
 #[derive(Clone, Copy, Default)]
 pub struct Meta {
     probe: Probe,
+    /// Of a plain packet: the first eight bytes of its IP header as they lie there, read as a little-endian word.
+    start: u64,
     hint: Slot,
+    /// Of a packet to be sent: its lane.
+    lane: u32,
     /// Of a plain packet: its length in bytes.
     ip_len: u16,
     /// Of a plain packet.
     ttl: u8,
+    came: Came,
+    work: Work,
+}
+
+/// How a packet came.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+struct Came {
+    port: PortId,
     /// Of a plain packet: the offset of its IP header.
     l3: u8,
-    port: PortId,
-    work: Work,
 }
 
 /// What is found out beforehand for a packet that seems to open a connection.
@@ -81,22 +91,25 @@ pub struct Plan {
     flow_hash: u64,
 }
 
-/// What is left to do with a packet after the first stage.
+/// What is left to do with a packet after the first stage; one bit each, so that a byte says which there are in a burst.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[repr(u8)]
 enum Work {
     /// It has its verdict.
     #[default]
-    Done,
+    Done = 1,
     /// TCP or UDP over IPv4, for the connection table, in the form that nearly every packet has.
-    Plain4,
+    Plain4 = 2,
     /// The same over IPv6.
-    Plain6,
+    Plain6 = 4,
     /// TCP or UDP over IPv4 with options, or otherwise out of the ordinary.
-    Flow4,
+    Flow4 = 8,
     /// The same over IPv6.
-    Flow6,
+    Flow6 = 16,
     /// Everything rare: ARP, ICMP, what is not served.
-    Rare,
+    Rare = 32,
+    /// Its lane is known; the rewriting is left.
+    Send = 64,
 }
 
 /// Gives each of `packets` its verdict and rewrites it accordingly.
@@ -116,16 +129,17 @@ pub fn process<P: Packet>(
     let mut all = std::mem::take(&mut shard.metas);
     let count = packets.len().min(verdicts.len()).min(all.len());
     let metas = all.get_mut(..count).unwrap_or_default();
+    let packets = packets.get_mut(..count).unwrap_or_default();
     let steer = origin == Origin::Port && snapshot.workers > 1;
     let Looked { bytes, kinds } = look(shard, snapshot, steer, port_of, packets, metas, verdicts);
     let (tick, mut all_to) = (now.tick(), None);
-    if kinds & (Work::Plain4.bit() | Work::Flow4.bit()) != 0 {
-        find::<Ipv4Addr>(shard, tick, metas);
-        all_to = fast::forward::<Ipv4Addr, P>(shard, tick, packets, metas, verdicts);
+    if kinds & (Work::Plain4 as u8 | Work::Flow4 as u8) != 0 {
+        find::<Ipv4Addr>(shard, tick, kinds, metas);
+        all_to = fast::forward::<Ipv4Addr, P>(shard, snapshot.translates, tick, packets, metas, verdicts);
     }
-    if kinds & (Work::Plain6.bit() | Work::Flow6.bit()) != 0 {
-        find::<Ipv6Addr>(shard, tick, metas);
-        all_to = fast::forward::<Ipv6Addr, P>(shard, tick, packets, metas, verdicts);
+    if kinds & (Work::Plain6 as u8 | Work::Flow6 as u8) != 0 {
+        find::<Ipv6Addr>(shard, tick, kinds, metas);
+        all_to = fast::forward::<Ipv6Addr, P>(shard, snapshot.translates, tick, packets, metas, verdicts);
     }
     if all_to.is_none() {
         let mut plans = std::mem::take(&mut shard.plans);
@@ -133,7 +147,7 @@ pub fn process<P: Packet>(
         plan::<Ipv6Addr>(snapshot, metas, &mut plans);
         for (((packet, meta), plan), verdict) in packets.iter_mut().zip(&*metas).zip(&*plans).zip(verdicts) {
             if meta.work != Work::Done {
-                *verdict = closer_look(&mut At { shard, snapshot, now, port: meta.port }, packet, meta, *plan);
+                *verdict = closer_look(&mut At { shard, snapshot, now, port: meta.came.port }, packet, meta, *plan);
             }
         }
         shard.plans = plans;
@@ -142,14 +156,8 @@ pub fn process<P: Packet>(
     Processed { count, bytes, all_to }
 }
 
-impl Work {
-    #[inline(always)]
-    fn bit(self) -> u8 {
-        1 << self as u8
-    }
-}
-
 /// What the first stage says of a burst.
+#[derive(Default)]
 struct Looked {
     /// Bytes of all packets.
     bytes: u64,
@@ -168,42 +176,51 @@ fn look<P: Packet>(
     metas: &mut [Meta],
     verdicts: &mut [Verdict],
 ) -> Looked {
-    let mut inlet = Inlet::NONE;
-    let mut inlet_of = None;
-    let (mut bytes, mut kinds) = (0, 0);
-    for ((packet, meta), verdict) in packets.iter().zip(metas).zip(verdicts) {
-        let port = port_of(packet);
-        if inlet_of != Some(port) {
-            inlet_of = Some(port);
-            inlet = snapshot.port(port).map_or(Inlet::NONE, Inlet::of);
-        }
-        packet.prefetch_front();
-        meta.port = port;
-        let frame_len = packet.frame_len();
-        bytes += frame_len as u64;
-        meta.work = inlet.glance(packet.bytes(), frame_len, meta);
-        #[cfg(test)]
-        if !shard.short_way {
-            meta.work = Work::Done;
-        }
-        if meta.work == Work::Done || steer {
-            *verdict = first_look(shard, snapshot, packet, steer, meta);
-        }
-        kinds |= meta.work.bit();
+    let mut looked = Looked::default();
+    let (mut left, mut places) = (packets, &mut *metas);
+    // What came by one port is looked at in one go.
+    while let Some(port) = left.first().map(&port_of) {
+        let same = left.iter().take_while(|&packet| port_of(packet) == port).count();
+        let (now, later) = left.split_at_checked(same).unwrap_or((left, &[]));
+        let (now_places, later_places) = std::mem::take(&mut places).split_at_mut_checked(same).unwrap_or_default();
+        let found = snapshot.port(port).map_or(Inlet::NONE, Inlet::of).glance(port, now, now_places);
+        looked = Looked { bytes: looked.bytes + found.bytes, kinds: looked.kinds | found.kinds };
+        (left, places) = (later, later_places);
     }
-    Looked { bytes, kinds }
+    #[cfg(test)]
+    if !shard.short_way {
+        metas.iter_mut().for_each(|meta| meta.work = Work::Done);
+        looked.kinds |= Work::Done as u8;
+    }
+    if steer || looked.kinds & Work::Done as u8 != 0 {
+        for ((packet, meta), verdict) in packets.iter().zip(metas).zip(verdicts) {
+            if meta.work == Work::Done || steer {
+                *verdict = first_look(shard, snapshot, packet, steer, meta);
+                looked.kinds |= meta.work as u8;
+            }
+        }
+    }
+    looked
 }
 
 /// The next stages: in which bucket each connection of a family is, and in which place of it.
+fn find<A: Family>(shard: &Shard, now: Tick, kinds: u8, metas: &mut [Meta]) {
+    if kinds & !(A::PLAIN as u8 | A::FLOW as u8) == 0 {
+        find_of::<A>(shard, now, metas, |_| true);
+    } else {
+        find_of::<A>(shard, now, metas, |meta| meta.work == A::PLAIN || meta.work == A::FLOW);
+    }
+}
+
+/// [`find`] for the packets of which `is_of` is true.
 #[inline(never)]
-fn find<A: Family>(shard: &Shard, now: Tick, metas: &mut [Meta]) {
-    let is_of = |m: &&mut Meta| m.work == A::PLAIN || m.work == A::FLOW;
+fn find_of<A: Family>(shard: &Shard, now: Tick, metas: &mut [Meta], is_of: impl Fn(&Meta) -> bool) {
     let table = A::table(shard);
-    shard.hasher.hash_all::<A>(metas.iter_mut().filter(is_of).map(|m| &mut m.probe));
-    for meta in metas.iter_mut().filter(is_of) {
+    shard.hasher.hash_all::<A>(metas.iter_mut().filter(|m| is_of(m)).map(|m| &mut m.probe));
+    for meta in metas.iter_mut().filter(|m| is_of(m)) {
         table.prefetch_bucket(meta.probe.hash);
     }
-    for meta in metas.iter_mut().filter(is_of) {
+    for meta in metas.iter_mut().filter(|m| is_of(m)) {
         meta.hint = table.candidate(meta.probe.hash, now);
     }
 }
@@ -240,7 +257,7 @@ fn closer_look<P: Packet>(at: &mut At, packet: &mut P, meta: &Meta, plan: Plan) 
     match meta.work {
         Work::Plain4 | Work::Flow4 => flow::flow::<Ipv4Addr, P>(at, packet, parsed, meta, plan),
         Work::Plain6 | Work::Flow6 => flow::flow::<Ipv6Addr, P>(at, packet, parsed, meta, plan),
-        Work::Done | Work::Rare => rare(at, packet, parsed),
+        Work::Done | Work::Rare | Work::Send => rare(at, packet, parsed),
     }
 }
 
@@ -256,7 +273,7 @@ pub(super) struct At<'a> {
 /// Parses, and sorts out what has its verdict already; the verdict given means nothing where work is left.
 fn first_look<P: Packet>(shard: &Shard, snapshot: &Snapshot, packet: &P, steer: bool, meta: &mut Meta) -> Verdict {
     meta.work = Work::Done;
-    let port = meta.port;
+    let port = meta.came.port;
     let frame = packet.bytes();
     let parsed = &match parse(frame, packet.frame_len()) {
         Ok(parsed) => parsed,

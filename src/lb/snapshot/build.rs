@@ -45,6 +45,7 @@ impl Snapshot {
             generation: spec.generation,
             workers: spec.workers,
             routes: routes(&spec.ports),
+            translates: spec.services.iter().any(|service| service.mode.is_nat()),
             flow_key: spec.hash_key.derive(b"flow"),
             ports: spec.ports.into_iter().map(port).collect(),
             services: Box::default(),

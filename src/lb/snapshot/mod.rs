@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub workers: u16,
     /// Where packets leave.
     pub routes: Routes,
+    /// Whether some service is in a NAT mode.
+    pub translates: bool,
     /// The key under which five-tuples are hashed for consistent hashing.
     pub flow_key: HashKey,
     ports: Box<[Port]>,

@@ -12,6 +12,8 @@ const IP6_LEN: usize = 40;
 const PROTOCOL_GRE: u8 = 47;
 /// TTL and hop limit of outer headers (RFC 1700's default; the inner one is left as it is).
 const TTL: u8 = 64;
+/// As much of an outer IPv4 header is written anew for each packet, and its checksum.
+const VARIED4: usize = 8;
 /// Longest outer header in bytes.
 pub const OUTER_MAX: usize = IP6_LEN + GRE_LEN;
 
@@ -20,7 +22,7 @@ pub const OUTER_MAX: usize = IP6_LEN + GRE_LEN;
 pub struct Outer {
     bytes: [u8; OUTER_MAX],
     len: u8,
-    /// One's complement sum of the prepared IPv4 header with its variable fields zero.
+    /// See [`Outer::sum`].
     sum: u32,
 }
 
@@ -41,7 +43,7 @@ impl Outer {
         bytes[9] = PROTOCOL_GRE;
         bytes[12..16].copy_from_slice(&source.octets());
         bytes[16..20].copy_from_slice(&backend.octets());
-        let sum = bytes[..IP4_LEN].as_chunks::<2>().0.iter().map(|&w| u32::from(u16::from_be_bytes(w))).sum();
+        let sum = bytes[VARIED4..IP4_LEN].as_chunks::<2>().0.iter().map(|&w| u32::from(u16::from_le_bytes(w))).sum();
         Self { bytes, len: (IP4_LEN + GRE_LEN) as u8, sum }
     }
 
@@ -96,7 +98,7 @@ impl Outer {
         h
     }
 
-    /// One's complement sum of the prepared IPv4 header with its variable fields zero, for [`vary4`].
+    /// One's complement sum, as little-endian words, of what [`vary4`] leaves as it is in an IPv4 header, for its use.
     #[inline]
     pub fn sum(&self) -> u32 {
         self.sum
@@ -110,21 +112,21 @@ pub struct Inner {
     pub traffic_class: u8,
     /// Length of the packet in bytes.
     pub ip_len: u16,
-    /// IPv4 identification; without meaning where fragmenting is forbidden.
-    pub id: u16,
+    /// IPv4 identification as it lies in the packet; without meaning where fragmenting is forbidden.
+    pub id: [u8; 2],
     /// Whether routers must not fragment it; always for IPv6.
     pub df: bool,
 }
 
 impl Inner {
-    /// From the first eight bytes of a packet's header.
+    /// Of a packet of `ip_len` bytes, from the first eight of its header read as a little-endian word.
     #[inline(always)]
-    pub fn read(header: [u8; 8], ip_len: u16, is_v6: bool) -> Self {
-        let [a, b, _, _, c, d, flags, _] = header;
+    pub fn read(start: u64, ip_len: u16, is_v6: bool) -> Self {
+        let [a, b, _, _, c, d, flags, _] = start.to_le_bytes();
         if is_v6 {
-            Self { traffic_class: a << 4 | b >> 4, ip_len, id: 0, df: true }
+            Self { traffic_class: a << 4 | b >> 4, ip_len, id: [0; 2], df: true }
         } else {
-            Self { traffic_class: b, ip_len, id: u16::from_be_bytes([c, d]), df: flags & 0x40 != 0 }
+            Self { traffic_class: b, ip_len, id: [c, d], df: flags & 0x40 != 0 }
         }
     }
 
@@ -134,7 +136,7 @@ impl Inner {
         Self {
             traffic_class: parsed.traffic_class,
             ip_len: parsed.ip_len,
-            id: parsed.ip_id,
+            id: parsed.ip_id.to_be_bytes(),
             df: parsed.df || parsed.kind != Kind::V4,
         }
     }
@@ -145,15 +147,16 @@ impl Inner {
 pub fn vary4(h: &mut [u8; IP4_LEN], sum: u32, inner: &Inner) {
     let total = (IP4_LEN + GRE_LEN) as u16 + inner.ip_len;
     // The inner identification keeps fragments of different packets apart without any state (RFC 6864 4.1).
-    let (id, df) = if inner.df { (0, 0x4000_u16) } else { (inner.id, 0) };
-    let first = 0x4500_0000_0000_0000
-        | u64::from(inner.traffic_class) << 48
-        | u64::from(total) << 32
-        | u64::from(id) << 16
-        | u64::from(df);
-    h[..8].copy_from_slice(&first.to_be_bytes());
-    let sum = sum + u32::from(inner.traffic_class) + u32::from(total) + u32::from(id) + u32::from(df);
-    h[10..12].copy_from_slice(&checksum::finish_short(sum).to_be_bytes());
+    let id_and_flags = if inner.df { 0x0040_0000 } else { u32::from(u16::from_le_bytes(inner.id)) };
+    let first = 0x45
+        | u64::from(inner.traffic_class) << 8
+        | u64::from(total.swap_bytes()) << 16
+        | u64::from(id_and_flags) << 32;
+    h[..VARIED4].copy_from_slice(&first.to_le_bytes());
+    // The sum is the same in either byte order but for a swap (RFC 1071 2 B), so nothing is swapped here.
+    let sum = (first & 0xffff_ffff) + (first >> 32) + u64::from(sum);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    h[10..12].copy_from_slice(&checksum::finish_short(sum as u32).to_le_bytes());
 }
 
 /// Writes what differs from packet to packet into a prepared IPv6 header before GRE.

@@ -37,9 +37,9 @@ fn hash_of(seed: u8, key: &Key) -> u64 {
 
 /// Works the redundant parts of every bucket out anew.
 fn check_invariants(table: &Table<Ipv4Addr>, seed: u8) {
-    let mut overflow = vec![0u16; table.buckets.len()];
+    let mut overflow = vec![0u16; table.buckets()];
     let mut pairs = 0;
-    for (at, bucket) in table.buckets.iter().enumerate() {
+    for (at, Group { bucket, .. }) in table.groups.iter().enumerate() {
         assert_eq!(bucket.used().count(), bucket.used_count() as usize);
         for place in bucket.used() {
             let slot = Slot::new(at, place);
@@ -69,7 +69,7 @@ fn check_invariants(table: &Table<Ipv4Addr>, seed: u8) {
         assert!(free.iter().all(|&p| !bucket.is_displaced(p)));
         assert!(bucket.evictable().all(|p| bucket.tag(p) != 0));
     }
-    for (bucket, count) in table.buckets.iter().zip(overflow) {
+    for (bucket, count) in table.groups.iter().map(|g| &g.bucket).zip(overflow) {
         assert_eq!(bucket.has_overflow(), count != 0);
         // Taken down by exactly the recount, the counter is at zero.
         let mut copy = *bucket;
@@ -271,7 +271,7 @@ impl Both {
     /// Everything that the model knows is found, and nothing else.
     fn check(&self) {
         check_invariants(&self.table, self.seed);
-        let used: usize = self.table.buckets.iter().map(|b| b.used().count()).sum();
+        let used: usize = self.table.groups.iter().map(|g| &g.bucket).map(|b| b.used().count()).sum();
         assert_eq!(used, self.model.len());
         for n in (0..120).chain(REPLY..REPLY + 120) {
             let (key, tick) = (key(n), self.tick());
@@ -323,7 +323,7 @@ fn takes_as_many_entries_as_it_was_made_for() {
                 let inserted = table.insert(hash_of(seed, &key), entry(&key), Tick(100), false, false, Tick(0));
                 assert!(inserted.is_ok_and(|i| i.removed.is_none()), "{n} of {entries}, seed {seed}");
             }
-            assert_eq!(table.buckets.iter().map(|b| b.used().count()).sum::<usize>(), entries);
+            assert_eq!(table.groups.iter().map(|g| &g.bucket).map(|b| b.used().count()).sum::<usize>(), entries);
         }
     }
 }
@@ -353,7 +353,8 @@ fn most_connections_are_in_the_bucket_that_is_looked_at_first() {
         let key = key(n);
         table.insert(hash_of(1, &key), entry(&key), Tick(100), false, false, Tick(0)).unwrap();
     }
-    let displaced = table.buckets.iter().flat_map(|b| b.used().filter(|&p| b.is_displaced(p))).count();
+    let displaced =
+        table.groups.iter().map(|g| &g.bucket).flat_map(|b| b.used().filter(|&p| b.is_displaced(p))).count();
     assert!(displaced < 1200, "{displaced} of 10,000");
 }
 
@@ -436,19 +437,24 @@ fn memory_is_known_before_and_asked_for_politely() {
 fn a_slot_is_one_place_of_one_bucket() {
     for (bucket, place) in [(0, 0), (0, 13), (1, 0), (77, 5), ((1 << 28) - 2, 13)] {
         let slot = Slot::new(bucket, place);
-        assert_eq!((slot.bucket(), slot.place(), slot.index()), (bucket, place, bucket * PLACES + place));
+        assert_eq!((slot.bucket(), slot.place()), (bucket, place));
         assert!(slot.is_some());
     }
     assert!(!Slot::NONE.is_some() && !Slot::default().is_some());
     let mut table: Table<Ipv4Addr> = Table::new(100, Place::default()).unwrap();
     let buckets = table.buckets();
-    let all: Vec<_> = (0..buckets).flat_map(|b| (0..PLACES).map(move |p| Slot::new(b, p).index())).collect();
-    let (entries, lines) = table.parts();
-    assert_eq!(all, (0..entries.len()).collect::<Vec<_>>(), "every entry has one slot");
-    assert_eq!(lines.len(), buckets);
+    assert_eq!(table.groups().len(), buckets);
     // No hint, and hints beyond the end, lead nowhere.
-    assert!(entries.get(Slot::NONE.index()).is_none() && lines.get_mut(Slot::NONE.bucket()).is_none());
-    assert!(entries.get(Slot::new(buckets, 0).index()).is_none());
+    assert!(table.entry(Slot::NONE).is_none() && table.groups().get(Slot::NONE.bucket()).is_none());
+    assert!(table.entry(Slot::new(buckets, 0)).is_none() && table.entry(Slot::new(buckets - 1, 0)).is_some());
+}
+
+/// Where the cache sets of all buckets' lines are the same few, they push each other out.
+#[test]
+fn groups_are_an_odd_number_of_cache_lines() {
+    assert_eq!(size_of::<Group<Ipv4Addr>>() / 64 % 2, 1);
+    assert_eq!(size_of::<Group<std::net::Ipv6Addr>>() / 64 % 2, 1);
+    assert_eq!((size_of::<Group<Ipv4Addr>>() % 64, size_of::<Group<std::net::Ipv6Addr>>() % 64), (0, 0));
 }
 
 #[test]
@@ -465,12 +471,12 @@ fn a_hint_is_worth_nothing_once_its_connection_is_gone() {
     table.sweep(usize::MAX, Tick(60), |_| {});
     for n in 0..100u32 {
         let (gone, hint) = (n <= 10, hints[n as usize]);
-        assert_eq!(table.parts().0[hint.index()].has(&words(n)), !gone, "{n}");
+        assert_eq!(table.entry(hint).unwrap().has(&words(n)), !gone, "{n}");
         assert_eq!(table.entry(hint).is_some_and(|e| e.is(&key(n))), !gone, "{n}");
         assert_eq!(table.find_at(hint, hash_of(4, &key(n)), &key(n), Tick(60)), (!gone).then_some(hint), "{n}");
         if gone {
             assert_eq!(*table.entry(hint).unwrap(), Entry::empty());
-            assert_eq!(table.parts().1[hint.bucket()].deadline(hint.place()), Tick(0));
+            assert_eq!(table.groups()[hint.bucket()].bucket.deadline(hint.place()), Tick(0));
             assert!(table.remove(hint).is_none(), "gone once");
         }
     }
@@ -485,8 +491,8 @@ fn a_hint_is_worth_nothing_once_its_connection_is_gone() {
         n += 1;
     };
     let (old, hint) = (key(removed.0), removed.1);
-    assert!(!table.parts().0[hint.index()].has(&Words::of(&old)));
-    assert!(table.parts().0[hint.index()].has(&words(n)));
+    assert!(!table.entry(hint).unwrap().has(&Words::of(&old)));
+    assert!(table.entry(hint).unwrap().has(&words(n)));
     assert_eq!(table.find_at(hint, hash_of(4, &old), &old, Tick(60)), None);
 }
 
@@ -500,9 +506,9 @@ fn a_deadline_is_extended_without_another_change() {
         slots.push(table.insert(hash_of(6, &key), entry(&key), Tick(10), n % 3 == 0, false, Tick(0)).unwrap().slot);
     }
     let evictable =
-        |table: &Table<Ipv4Addr>, slot: Slot| table.buckets[slot.bucket()].evictable().any(|p| p == slot.place());
+        |table: &Table<Ipv4Addr>, slot: Slot| table.groups[slot.bucket()].bucket.evictable().any(|p| p == slot.place());
     for (n, &slot) in (0u16..).zip(&slots) {
-        let bucket = &mut table.parts().1[slot.bucket()];
+        let bucket = &mut table.groups()[slot.bucket()].bucket;
         bucket.set_deadline(slot.place(), Tick(20 + n));
         assert_eq!(evictable(&table, slot), n % 3 == 0, "as it was");
     }

@@ -1,5 +1,7 @@
 //! The first look that reads a few words, against the one that parses everything.
 
+use std::slice;
+
 use proptest::prelude::*;
 
 use super::fuzz::{Change, Pieces, apply, change, seeds};
@@ -7,7 +9,7 @@ use crate::lb::connection::flags::*;
 use crate::lb::ids::PortId;
 use crate::lb::packet::Packet;
 use crate::lb::path::glance::Inlet;
-use crate::lb::path::{Meta, Work, first_look};
+use crate::lb::path::{Came, Meta, Work, first_look};
 use crate::lb::snapshot::SnapshotSpec;
 use crate::lb::testing::*;
 use crate::lb::verdict::{DropReason, Verdict};
@@ -27,11 +29,13 @@ fn spec(vlan: Option<u16>) -> SnapshotSpec {
 /// What the glance says, after checking it against the first look wherever it says anything.
 fn glanced<P: Packet>(net: &Net, port: PortId, packet: &P) -> Work {
     // What an earlier packet of the burst left behind must not show.
-    let mut quick = Meta { ip_len: 0xabcd, ttl: 0xef, l3: 99, port, ..Meta::default() };
+    let mut quick = Meta { start: 0xab, ip_len: 0xabcd, ttl: 0xef, came: Came { port, l3: 99 }, ..Meta::default() };
     quick.probe.words.addresses = [0x1234_5678_9abc_def0; 4];
     let mut slow = quick;
     let inlet = net.snapshot.port(port).map_or(Inlet::NONE, Inlet::of);
-    let work = inlet.glance(packet.bytes(), packet.frame_len(), &mut quick);
+    let looked = inlet.glance(port, slice::from_ref(packet), slice::from_mut(&mut quick));
+    let work = quick.work;
+    assert_eq!((looked.bytes, looked.kinds), (packet.frame_len() as u64, work as u8));
     let verdict = first_look(&net.shards[0], &net.snapshot, packet, false, &mut slow);
     // Both ways from here on are the same but for what may take the short way.
     let (is_v6, is_within) = match work {
@@ -40,12 +44,15 @@ fn glanced<P: Packet>(net: &Net, port: PortId, packet: &P) -> Work {
         Work::Plain6 => (true, true),
         Work::Flow4 => (false, false),
         Work::Flow6 => (true, false),
-        Work::Rare => panic!("{work:?} is not for a glance"),
+        Work::Rare | Work::Send => panic!("{work:?} is not for a glance"),
     };
     let long = if is_v6 { Work::Flow6 } else { Work::Flow4 };
     assert_eq!(slow.work, long, "{work:?} by a glance, {verdict:?} by parsing");
     let parsed = parse(packet.bytes(), packet.frame_len()).unwrap();
-    assert_eq!((quick.ip_len, quick.ttl, u16::from(quick.l3)), (parsed.ip_len, parsed.ttl, parsed.l3));
+    assert_eq!((quick.ip_len, quick.ttl, u16::from(quick.came.l3)), (parsed.ip_len, parsed.ttl, parsed.l3));
+    assert_eq!(quick.came.port, port);
+    let start = &packet.bytes()[usize::from(parsed.l3)..][..8];
+    assert_eq!(quick.start.to_le_bytes(), start);
     assert_eq!(parsed.tcp_flags & (SYN | FIN | RST) == 0, is_within, "it opens or ends a connection");
     let header_len = if is_v6 { 40 } else { 20 };
     assert_eq!(parsed.l4, parsed.l3 + header_len, "NAT rewrites what lies right behind the header");
@@ -243,7 +250,7 @@ fn a_port_that_there_is_not_lets_nothing_pass() {
         let frame = Frame::ack(ENDS4.0, ENDS4.1).with(|f| f.dst_mac.0 = mac).build();
         let packet = TestPacket::new(9, &frame);
         assert_eq!(glanced(&net, PortId(9), &packet), Work::Done);
-        let mut meta = Meta { port: PortId(9), ..Meta::default() };
+        let mut meta = Meta { came: Came { port: PortId(9), l3: 0 }, ..Meta::default() };
         let verdict = first_look(&net.shards[0], &net.snapshot, &packet, false, &mut meta);
         assert_eq!(verdict, Verdict::Drop(DropReason::ForeignMac));
     }
