@@ -187,6 +187,7 @@ fn port(port: &config::Port, facts: &PortFacts) -> PortSpec {
         mtu: port.mtu,
         vlan: port.vlan,
         neighbors: port.neighbors.iter().map(|(&address, &mac)| (address, mac)).collect(),
+        is_placed: port.spread == config::Spread::Queues,
         rss: facts.rss.clone(),
     }
 }

@@ -90,7 +90,9 @@ pub(super) fn start(eal: &Eal, setup: &PortSetup, workers: u16, pool: &Mempool) 
     if rx_queues < workers {
         notes.push(format!("{rx_queues} receive queue(s) for {workers} workers: the others get packets handed over"));
     } else if workers > 1 && rss.is_none() {
-        notes.push("no RSS: packets are spread over the workers in software".to_owned());
+        let note =
+            "no RSS: packets are spread over the workers in software, unless `spread` says that the queues do it";
+        notes.push(note.to_owned());
     }
     if tx_queues < workers {
         notes.push(format!("{tx_queues} transmit queue(s) for {workers} workers: the others send through them"));

@@ -13,7 +13,7 @@ use super::devices::{self, PortReport, PortSetup, Started};
 use super::idle::Idle;
 use super::sample::Sampler;
 use super::tx::{Tx, Way};
-use super::worker::{Order, Peer, TurnClock, Worker};
+use super::worker::{Order, TurnClock, Worker};
 use crate::lb::handle::{REQUESTS_MAX, WorkerHandle};
 use crate::lb::ids::PortId;
 use crate::lb::latency::Latency;
@@ -236,9 +236,7 @@ struct Common {
 impl Common {
     fn worker(&self, config: &ShardConfig, inbox: RingConsumer, share: Share) -> Result<Worker, OutOfMemory> {
         let own = config.worker.index();
-        let peer = |(i, ring): (usize, &MpProducer)| {
-            (i != own).then(|| Peer { ring: ring.clone(), waiting: MbufBurst::new() })
-        };
+        let ring_to = |(i, ring): (usize, &MpProducer)| (i != own).then(|| ring.clone());
         let (latency, queues) = (Arc::new(Latency::default()), share.rx.len());
         let others = self.heard.iter().enumerate().filter(|&(i, _)| i != own);
         Ok(Worker {
@@ -249,7 +247,8 @@ impl Common {
             rx: share.rx,
             tx: share.tx,
             inbox,
-            peers: self.rings.iter().enumerate().map(peer).collect(),
+            rings: self.rings.iter().enumerate().map(ring_to).collect(),
+            sorted: self.rings.iter().map(|_| MbufBurst::new()).collect(),
             tell: others.map(|(_, heard)| heard.clone()).collect(),
             heard: self.heard.get(own).cloned().unwrap_or_else(|| Arc::new(ArrayQueue::new(1))),
             requests: Arc::new(ArrayQueue::new(REQUESTS_MAX)),

@@ -13,7 +13,7 @@ use crate::lb::clock::Now;
 use crate::lb::handle::Request;
 use crate::lb::ids::{PortId, WorkerId};
 use crate::lb::neighbor::Learned;
-use crate::lb::path::{self, BURST, Origin};
+use crate::lb::path::{self, BURST, Origin, Processed};
 use crate::lb::pending::Pending;
 use crate::lb::publish::Published;
 use crate::lb::shard::{Outgoing, Shard};
@@ -53,7 +53,9 @@ pub(super) struct Worker {
     /// Packets that other workers received and this one owns.
     pub inbox: RingConsumer,
     /// Rings to the other workers, by worker; `None` at its own place.
-    pub peers: Vec<Option<Peer>>,
+    pub rings: Vec<Option<MpProducer>>,
+    /// What of a burst goes to whom, by worker; empty between bursts.
+    pub sorted: Vec<MbufBurst<BURST>>,
     /// Neighbours that other workers learned.
     pub heard: Arc<ArrayQueue<Learned>>,
     /// Where to tell the others.
@@ -65,12 +67,6 @@ pub(super) struct Worker {
     /// Ports on which addresses are announced.
     pub announce: Vec<PortId>,
     pub clock: TurnClock,
-}
-
-/// The way to another worker.
-pub(super) struct Peer {
-    pub ring: MpProducer,
-    pub waiting: MbufBurst<BURST>,
 }
 
 /// Time from the TSC, read once a turn.
@@ -114,6 +110,7 @@ impl Worker {
         let mut announcements = self.announcements(&snapshot, None);
         let mut held = Pending::default();
         let mut burst = MbufBurst::<BURST>::new();
+        let mut taken_over = MbufBurst::<BURST>::new();
         let mut turn = 0u64;
         let mut rest = Rest::new(self.idle, self.clock);
         let mut tsc = clock::tsc();
@@ -125,7 +122,7 @@ impl Worker {
                 announcements.extend(self.announcements(&next, Some(&snapshot)));
                 snapshot = next;
             }
-            let received = self.turn(&snapshot, now, order == Order::RUN, &mut burst, &mut held);
+            let received = self.turn(&snapshot, now, order == Order::RUN, &mut burst, &mut taken_over, &mut held);
             self.shard.tick(&snapshot, now);
             if turn.is_multiple_of(CHORES_EVERY) || self.has_chores() || rest.is_napping() {
                 self.chores(now, &mut held, &mut announcements);
@@ -164,9 +161,14 @@ impl Worker {
         now: Now,
         receive: bool,
         burst: &mut MbufBurst<BURST>,
+        taken_over: &mut MbufBurst<BURST>,
         held: &mut Pending<Mbuf>,
     ) -> u64 {
         let mut handled = 0;
+        // These lie in another CPU's cache; they are on their way while the own packets are worked on.
+        if self.rings.len() > 1 && self.inbox.dequeue_burst(taken_over) > 0 {
+            taken_over.as_slice().iter().for_each(Mbuf::prefetch_header);
+        }
         let queues = if receive { self.rx.len() } else { 0 };
         for index in 0..queues {
             let Some((port, queue)) = self.rx.get_mut(index) else { break };
@@ -182,16 +184,17 @@ impl Worker {
             self.shard.counters.rx_packets.add(done.count as u64);
             self.shard.counters.rx_bytes.add(done.bytes);
             self.sampler.decided(&verdicts, &self.shard.counters);
-            self.carry_out(burst, done.all_to, &verdicts, port, held);
+            self.carry_out(burst, done, &verdicts, |_| port, held);
         }
-        if self.inbox.dequeue_burst(burst) > 0 {
-            handled += burst.len() as u64;
+        if !taken_over.is_empty() {
+            handled += taken_over.len() as u64;
+            taken_over.as_slice().iter().for_each(Mbuf::prefetch);
             let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
-            let packets = burst.as_mut_slice();
+            let packets = taken_over.as_mut_slice();
             let shard = &mut self.shard;
             let done = path::process(shard, snapshot, now, Origin::Ring, sample::port_of, packets, &mut verdicts);
-            self.sampler.taken_over(burst.as_slice(), &verdicts);
-            self.carry_out(burst, done.all_to, &verdicts, PortId(0), held);
+            self.sampler.taken_over(taken_over.as_slice(), &verdicts);
+            self.carry_out(taken_over, done, &verdicts, sample::port_of, held);
         }
         for tx in &mut self.tx {
             handled += u64::from(tx.relay(&self.shard.counters));
@@ -203,14 +206,59 @@ impl Worker {
     fn carry_out(
         &mut self,
         burst: &mut MbufBurst<BURST>,
-        all_to: Option<PortId>,
+        done: Processed,
         verdicts: &[Verdict; BURST],
-        in_port: PortId,
+        port_of: impl Fn(&Mbuf) -> PortId,
         held: &mut Pending<Mbuf>,
     ) {
-        match all_to.and_then(|port| self.tx.get_mut(port.index())) {
-            Some(tx) => tx.send_all(burst, &self.shard.counters),
-            None => self.carry_out_each(burst, verdicts, in_port, held),
+        let Some(port) = done.all_to.filter(|port| port.index() < self.tx.len()) else {
+            return self.carry_out_each(burst, verdicts, port_of, held);
+        };
+        if done.handed {
+            self.sort(burst, verdicts, port_of);
+            let own = self.shard.worker.index();
+            if let (Some(tx), Some(burst)) = (self.tx.get_mut(port.index()), self.sorted.get_mut(own)) {
+                tx.send_all(burst, &self.shard.counters);
+            }
+            self.hand_over_sorted();
+        } else if let Some(tx) = self.tx.get_mut(port.index()) {
+            tx.send_all(burst, &self.shard.counters);
+        }
+    }
+
+    /// Sorts a burst by the workers that its packets belong to. Without a branch for each, because nobody could foretell
+    /// it.
+    #[inline(never)]
+    fn sort(&mut self, burst: &mut MbufBurst<BURST>, verdicts: &[Verdict; BURST], port_of: impl Fn(&Mbuf) -> PortId) {
+        let own = self.shard.worker;
+        for (mut mbuf, verdict) in burst.drain().zip(verdicts) {
+            let owner = if let Verdict::Handoff(owner) = *verdict { owner } else { own };
+            // The ring does not carry the port, so the mbuf does.
+            let port = port_of(&mbuf);
+            self.sampler.address(&mut mbuf, port);
+            if let Some(list) = self.sorted.get_mut(owner.index()) {
+                // It has room for a whole burst.
+                let _ = list.push(mbuf);
+            } else {
+                self.shard.counters.drop_one(DropReason::RingFull);
+            }
+        }
+    }
+
+    /// Passes on what belongs to other workers; a ring that stays full is a counted drop.
+    fn hand_over_sorted(&mut self) {
+        let counters = &self.shard.counters;
+        for (list, ring) in self.sorted.iter_mut().zip(&mut self.rings) {
+            if list.is_empty() {
+                continue;
+            }
+            counters.handoffs.add(list.len() as u64);
+            if let Some(ring) = ring {
+                retry(list, |burst| ring.enqueue_burst(burst));
+            }
+            for _unsent in list.drain() {
+                counters.drop_one(DropReason::RingFull);
+            }
         }
     }
 
@@ -219,7 +267,7 @@ impl Worker {
         &mut self,
         burst: &mut MbufBurst<BURST>,
         verdicts: &[Verdict; BURST],
-        in_port: PortId,
+        port_of: impl Fn(&Mbuf) -> PortId,
         held: &mut Pending<Mbuf>,
     ) {
         for (mbuf, verdict) in burst.drain().zip(verdicts) {
@@ -234,9 +282,16 @@ impl Worker {
                     Some(tx) => tx.send(Class::Reply, mbuf, counters),
                     None => counters.drop_one(DropReason::NoRoute),
                 },
-                Verdict::Handoff(owner) => self.hand_over(owner, in_port, mbuf),
+                Verdict::Handoff(owner) => {
+                    let (port, mut mbuf) = (port_of(&mbuf), mbuf);
+                    self.sampler.address(&mut mbuf, port);
+                    match self.sorted.get_mut(owner.index()) {
+                        Some(list) => _ = list.push(mbuf),
+                        None => counters.drop_one(DropReason::RingFull),
+                    }
+                }
                 Verdict::Hold(slot) => {
-                    let port = self.shard.neighbors.port(slot).unwrap_or(in_port);
+                    let port = self.shard.neighbors.port(slot).unwrap_or_else(|| port_of(&mbuf));
                     match held.hold(slot, port, sample::note_now(mbuf)) {
                         Ok(()) => counters.held.add(1),
                         Err(_) => counters.drop_one(DropReason::NeighborQueueFull),
@@ -244,22 +299,7 @@ impl Worker {
                 }
             }
         }
-        for peer in self.peers.iter_mut().flatten() {
-            flush_peer(peer, &self.shard);
-        }
-    }
-
-    fn hand_over(&mut self, owner: WorkerId, in_port: PortId, mut mbuf: Mbuf) {
-        self.shard.counters.handoffs.add(1);
-        // The ring does not carry the port, so the mbuf does.
-        self.sampler.address(&mut mbuf, in_port);
-        let Some(Some(peer)) = self.peers.get_mut(owner.index()) else {
-            return self.shard.counters.drop_one(DropReason::RingFull);
-        };
-        if peer.waiting.is_full() {
-            flush_peer(peer, &self.shard);
-        }
-        let _ = peer.waiting.push(mbuf);
+        self.hand_over_sorted();
     }
 
     fn has_chores(&self) -> bool {
@@ -336,17 +376,5 @@ impl Worker {
         let mut new = path::announcements(next);
         new.retain(|out| self.announce.contains(&out.port) && !known.contains(out));
         new
-    }
-}
-
-/// Passes on what waits for another worker; a ring that stays full is a counted drop.
-fn flush_peer(peer: &mut Peer, shard: &Shard) {
-    if peer.waiting.is_empty() {
-        return;
-    }
-    let Peer { ring, waiting } = peer;
-    retry(waiting, |burst| ring.enqueue_burst(burst));
-    for _unsent in waiting.drain() {
-        shard.counters.drop_one(DropReason::RingFull);
     }
 }

@@ -14,7 +14,7 @@ use super::neighbor::{Learned, NeighborEvent, NeighborSlot, Neighbors};
 use super::path::solicit;
 use super::path::{Meta, Plan};
 use super::snapshot::Snapshot;
-use super::table::{Address, Entry, OutOfMemory, Slot, Table, TableHasher};
+use super::table::{Address, Entry, OutOfMemory, Probe, Slot, Table, TableHasher};
 
 /// Sizes and keys of a shard.
 #[derive(Clone, Debug)]
@@ -118,7 +118,8 @@ pub struct Shard {
     pub(super) v6: Table<Ipv6Addr>,
     pub(super) connections_max: u64,
     pub(super) hasher: TableHasher,
-    pub(super) steer_key: HashKey,
+    /// For the choice of an owner, see [`steer`](super::steer).
+    pub(super) steer: TableHasher,
     pub(super) backend_hops: Box<[Option<NeighborSlot>]>,
     /// By backend slot.
     pub(super) lanes: Box<[Lane]>,
@@ -127,6 +128,7 @@ pub struct Shard {
     pub(super) defence: Limiter,
     pub(super) metas: Box<[Meta]>,
     pub(super) plans: Box<[Plan]>,
+    pub(super) clients: Box<[Probe]>,
     /// Off, every packet takes the long way, which tests hold the short one to.
     #[cfg(test)]
     pub(super) short_way: bool,
@@ -167,13 +169,14 @@ impl Shard {
             v6: Table::new(config.entries(config.v6), config.place)?,
             connections_max: config.connections_max as u64,
             hasher: TableHasher::new(config.boot_key.derive(b"table")),
-            steer_key: config.boot_key.derive(b"steer"),
+            steer: TableHasher::new(config.boot_key.derive(b"steer")),
             backend_hops: vec![None; config.backends_max].into_boxed_slice(),
             lanes: vec![Lane::default(); config.backends_max].into_boxed_slice(),
             echo: Limiter::new(ECHO_RATE.0, ECHO_RATE.1),
             errors: Limiter::new(ERROR_RATE.0, ERROR_RATE.1),
             defence: Limiter::new(DEFENCE_RATE.0, DEFENCE_RATE.1),
             metas: vec![Meta::default(); super::path::BURST].into_boxed_slice(),
+            clients: vec![Probe::default(); super::path::BURST].into_boxed_slice(),
             plans: vec![Plan::default(); super::path::BURST].into_boxed_slice(),
             #[cfg(test)]
             short_way: true,

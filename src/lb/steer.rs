@@ -4,10 +4,11 @@
 //! for packets that the NIC cannot place: ICMP errors. Where it does not, and for NAT in every case, the owner follows
 //! from the client's address and port alone, which both directions of a connection carry.
 
-use std::net::IpAddr;
+use std::iter;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::hash::{self, HashKey};
 use super::ids::WorkerId;
+use super::table::{Address, Probe, TableHasher, Words, ends};
 use super::toeplitz::{Reta, Toeplitz};
 
 /// How a NIC spreads packets over its queues, and which worker polls which queue.
@@ -40,9 +41,30 @@ impl Rss {
     }
 }
 
-/// The worker that owns the connections of this client address and port.
-#[inline]
-pub fn by_client(key: HashKey, client: IpAddr, port: u16, protocol: u8, workers: u16) -> WorkerId {
-    let hash = hash::client(key, client, port, protocol);
+/// What is hashed of a client, for [`TableHasher::hash_all`] and [`owner`].
+#[inline(always)]
+pub fn client<A: Address>(address: A, port: u16, protocol: u8) -> Words {
+    Words { addresses: A::join(address, A::UNSPECIFIED), ends: ends(port, 0, protocol) }
+}
+
+/// The worker that owns the connections of a client by its hash.
+#[inline(always)]
+pub fn owner(hash: u64, workers: u16) -> WorkerId {
     WorkerId((((hash >> 32) * u64::from(workers)) >> 32) as u16)
+}
+
+/// The worker that owns the connections of this client address and port.
+pub fn by_client(hasher: &TableHasher, address: IpAddr, port: u16, protocol: u8, workers: u16) -> WorkerId {
+    let mut probe = Probe::default();
+    match address {
+        IpAddr::V4(address) => {
+            probe.words = client(address, port, protocol);
+            hasher.hash_all::<Ipv4Addr>(iter::once(&mut probe));
+        }
+        IpAddr::V6(address) => {
+            probe.words = client(address, port, protocol);
+            hasher.hash_all::<Ipv6Addr>(iter::once(&mut probe));
+        }
+    }
+    owner(probe.hash, workers)
 }

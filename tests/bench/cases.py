@@ -30,12 +30,14 @@ class Case:
 
     # Connections that are in the table beside the active ones.
     idle: int = 0
+    # Whether tidegate knows that the queues keep connections together, as a NIC's RSS does; else it sees to that itself.
+    is_placed: bool = False
 
     @property
     def name(self):
         """As in `--case`."""
         size = f"{short(self.flows)}-of-{short(self.flows + self.idle)}" if self.idle else short(self.flows)
-        ending = "-2w" if self.workers == 2 else ""
+        ending = ("-2w" if self.workers == 2 else "") + ("-placed" if self.is_placed else "")
         return f"{self.mode}-{self.protocol}{self.family}-{self.kind}-{size}{ending}"
 
     @property
@@ -65,6 +67,8 @@ def all_cases():
     for mode in ("gre", "nat", "nat-both"):
         for flows in FLOWS:
             yield Case(mode, "udp", 4, "est", flows, workers=2)
+    for flows in FLOWS:
+        yield Case("gre", "udp", 4, "est", flows, workers=2, is_placed=True)
     yield Case("gre", "udp", 4, "est", FLOWS[2], connections=17_000_000, idle=(1 << 24) - FLOWS[2])
     for flood in FLOODS:
         yield Case("gre", "tcp", 4, flood, FLOWS[1], connections=FLOWS[1])

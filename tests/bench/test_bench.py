@@ -126,7 +126,7 @@ class Cases(unittest.TestCase):
     def test_names_are_unique_and_found(self):
         names = [case.name for case in cases.all_cases()]
         self.assertEqual(len(names), len(set(names)))
-        self.assertEqual([case.name for case in cases.selected(["gre-udp4-est-1k-2w"], False)], ["gre-udp4-est-1k-2w"])
+        self.assertEqual([case.name for case in cases.selected(["gre-udp4-est-1k-2w"], False)], ["gre-udp4-est-1k-2w", "gre-udp4-est-1k-2w-placed"])
         self.assertTrue(all(case.mode == "dsr" for case in cases.selected(["dsr-*"], False)))
         self.assertEqual(cases.selected(["no such case"], False), [])
 

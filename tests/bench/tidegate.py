@@ -38,6 +38,8 @@ addresses = ["{network4}.2/24", "{network6}::2/64"]
 mac = "{mac}"
 """
 
+PLACED = 'spread = "queues"\n'
+
 MAIN_PORT = """\
 gateway = "10.0.0.1"
 gateway6 = "fd00::1"
@@ -62,7 +64,7 @@ address = "{address}"
 
 
 def configuration(setup, devices, cpus, eal, socket_path):
-    """The configuration of a case. `setup` has mode, protocol, family, connections, mbufs; `devices` is by port name."""
+    """The configuration of a case. `setup` has mode, protocol, family, connections, mbufs, is_placed; `devices` is by port name."""
     direct = setup["mode"] == "dsr"
     networks = {4: "10.0.0." if direct else "10.1.0.", 6: "fd00::1:" if direct else "fd01::1:"}
     addresses = {family: [f"{network}{10 + number}" for number in range(1, BACKENDS + 1)]
@@ -77,6 +79,8 @@ def configuration(setup, devices, cpus, eal, socket_path):
     for number, (name, device) in enumerate(devices.items()):
         text += PORT.format(name=name, device=device, network4=f"10.0.{number}", network6=f"fd00:{number}" if number else "fd00",
                             mac=OWN_MAC)
+        if setup["is_placed"]:
+            text += PLACED
         if number == 0:
             text += MAIN_PORT.format(neighbors=neighbors)
     text += SERVICE.format(vip="192.0.2.10" if setup["family"] == 4 else "2001:db8::10", protocol=setup["protocol"],

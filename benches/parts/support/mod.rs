@@ -99,6 +99,7 @@ fn ports() -> Vec<PortSpec> {
         mtu: 1500,
         vlan: None,
         neighbors,
+        is_placed: false,
         rss: None,
     };
     let routers = ["10.0.0.1", "fd00::1"];

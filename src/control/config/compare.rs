@@ -51,6 +51,7 @@ fn port_changes(old: &Port, new: &Port) -> impl Iterator<Item = &'static str> {
         ("mtu", old.mtu != new.mtu),
         ("mac", old.mac != new.mac),
         ("vlan", old.vlan != new.vlan),
+        ("spread", old.spread != new.spread),
         ("neighbors", old.neighbors != new.neighbors),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key)
@@ -266,11 +267,11 @@ address = "10.1.0.12"
             "dataplane.workers; dataplane.connections; dataplane.mbufs; dataplane.eal; dataplane.hash_key; \
              dataplane.idle; control.socket; control.grace"
         );
-        let port = "device = 'net_null9'\nmtu = 1400\nmac = '02:00:00:00:00:01'\nvlan = 7\ngateway = '10.0.0.1'\n\
+        let port = "device = 'net_null9'\nmtu = 1400\nmac = '02:00:00:00:00:01'\nvlan = 7\nspread = 'queues'\ngateway = '10.0.0.1'\n\
                     gateway6 = 'fe80::1'\nneighbors = { '10.0.0.3' = '02:00:00:00:00:03' }";
         assert_eq!(
             restart(&[("device = \"net_null0\"", port), ("10.0.0.2/24", "10.0.0.4/24")]),
-            ["device", "addresses", "gateway", "gateway6", "mtu", "mac", "vlan", "neighbors"]
+            ["device", "addresses", "gateway", "gateway6", "mtu", "mac", "vlan", "spread", "neighbors"]
                 .map(|key| format!("port wan: {key}"))
                 .join("; ")
         );

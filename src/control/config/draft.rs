@@ -14,7 +14,7 @@ use super::net::IpNet;
 use super::reader::{Reader, is_text, is_usable, shown};
 use super::source::{Findings, Span};
 use super::values::{hash_key, integer, station_mac};
-use super::words::Idle;
+use super::words::{Idle, Spread};
 
 /// A configuration that may be bad: what is bad has its default and no place, so that checks pass it by.
 pub struct Draft {
@@ -155,6 +155,7 @@ fn read_port(mut table: Reader<'_, '_, '_>) -> (Port, PortSpans) {
     let (mtu, mtu_span) = split(table.int("mtu"));
     let (mac, _) = split(table.parsed("mac", station_mac));
     let (vlan, _) = split(table.int("vlan"));
+    let spread = table.word("spread").map_or(Spread::Auto, Spanned::into_inner);
     let mut port = Port {
         name: name.unwrap_or_default(),
         device: device.unwrap_or_default(),
@@ -164,6 +165,7 @@ fn read_port(mut table: Reader<'_, '_, '_>) -> (Port, PortSpans) {
         mtu: mtu.unwrap_or(1500),
         mac,
         vlan,
+        spread,
         neighbors: Default::default(),
     };
     let neighbors = read_neighbors(&mut table, &mut port);

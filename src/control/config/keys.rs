@@ -1,7 +1,7 @@
 //! Every key the parser knows, with its type, range, default and meaning: the parser, the messages and the tests of the
 //! documentation read this one table.
 
-use super::words::{HealthType, Idle, Mode, Protocol, Scheduler, State, Word};
+use super::words::{HealthType, Idle, Mode, Protocol, Scheduler, Spread, State, Word};
 
 /// One table of the file.
 #[derive(Debug)]
@@ -219,6 +219,13 @@ pub static PORT: TableDoc = TableDoc {
         ),
         key("mac", Kind::Mac, "the device's own", INIT, "Own MAC address; `replay` needs it"),
         key("vlan", Kind::Int { min: 1, max: 4094 }, "untagged", INIT, "VLAN of all traffic on the port"),
+        key(
+            "spread",
+            Kind::Word(words::<Spread>),
+            "\"auto\"",
+            INIT,
+            "How packets get to the worker that owns their connection: `auto` trusts the RSS of a device that tells how it hashes, and hands over in software else; `queues` trusts the device's queues in any case (gre and dsr; nat is always handed over)",
+        ),
         key(
             "neighbors",
             Kind::Neighbors,

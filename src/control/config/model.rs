@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::errors::Diagnostic;
 use super::net::IpNet;
-use super::words::{Idle, Mode, Protocol, Scheduler, State};
+use super::words::{Idle, Mode, Protocol, Scheduler, Spread, State};
 use crate::wire::ethernet::MacAddr;
 
 /// One configuration file, checked: names are unique, every backend has a next hop, every value is in its range.
@@ -109,6 +109,8 @@ pub struct Port {
     pub mac: Option<MacAddr>,
     /// VLAN identifier of all traffic on the port, 1..=4094; `None` means untagged.
     pub vlan: Option<u16>,
+    /// How its packets are spread over the workers.
+    pub spread: Spread,
     /// Static neighbours; others are resolved by ARP and ND.
     pub neighbors: BTreeMap<IpAddr, MacAddr>,
 }

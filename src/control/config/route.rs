@@ -78,6 +78,7 @@ mod tests {
             mtu: 1500,
             mac: None,
             vlan: None,
+            spread: super::super::words::Spread::Auto,
             neighbors: Default::default(),
         }
     }

@@ -124,6 +124,17 @@ words! {
 }
 
 words! {
+    /// How the packets of a port are spread over the workers.
+    Spread {
+        /// By the device where it tells how it does that (RSS), else in software.
+        Auto = "auto",
+        /// By the device, which keeps the packets of a connection on one queue, even if it does not tell how.
+        Queues = "queues",
+    }
+    supported: Auto Queues
+}
+
+words! {
     /// What a health check does.
     HealthType {
         /// A TCP connection opens.

@@ -5,9 +5,10 @@
 
 use super::family::Family;
 use super::nat::{self, End, Place};
-use super::{Meta, Work};
+use super::{Burst, Meta, Work};
 use crate::lb::arch::prefetch;
 use crate::lb::clock::Tick;
+use crate::lb::counters::BackendCounters;
 use crate::lb::ids::PortId;
 use crate::lb::lane::{Change, Lane};
 use crate::lb::packet::Packet;
@@ -24,17 +25,17 @@ pub(super) fn forward<A: Family, P: Packet>(
     shard: &mut Shard,
     translates: bool,
     now: Tick,
-    packets: &mut [P],
     metas: &mut [Meta],
-    verdicts: &mut [Verdict],
+    burst: Burst<P>,
 ) -> Option<PortId> {
     check::<A>(shard, now, metas);
     // Where there is no NAT, its rewriting does not take registers from the rest. No lane translates then: a new snapshot
     // makes all lanes outdated.
-    if translates {
-        send::<A, P, true>(shard, packets, metas, verdicts)
-    } else {
-        send::<A, P, false>(shard, packets, metas, verdicts)
+    match (translates, burst.handed) {
+        (false, false) => send::<A, P, false, false>(shard, metas, burst),
+        (false, true) => send::<A, P, false, true>(shard, metas, burst),
+        (true, false) => send::<A, P, true, false>(shard, metas, burst),
+        (true, true) => send::<A, P, true, true>(shard, metas, burst),
     }
 }
 
@@ -76,38 +77,63 @@ fn check<A: Family>(shard: &mut Shard, now: Tick, metas: &mut [Meta]) {
 
 /// Rewrites and counts the packets whose lane is known.
 #[inline(never)]
-fn send<A: Family, P: Packet, const TRANSLATES: bool>(
+fn send<A: Family, P: Packet, const TRANSLATES: bool, const HANDED: bool>(
     shard: &mut Shard,
-    packets: &mut [P],
     metas: &mut [Meta],
-    verdicts: &mut [Verdict],
+    burst: Burst<P>,
 ) -> Option<PortId> {
+    let Burst { packets, verdicts, .. } = burst;
     let (table, lanes, _, counters) = A::parts(shard);
     let both = lanes.len().min(counters.backends().len());
     let (lanes, backends) =
         (lanes.get(..both).unwrap_or_default(), counters.backends().get(..both).unwrap_or_default());
-    let mut left = Left::default();
-    for ((packet, meta), verdict) in packets.iter_mut().zip(&mut *metas).zip(verdicts) {
-        if meta.work == Work::Send {
-            meta.work = Work::Done;
-            let lane = meta.lane as usize;
-            if let (Some(lane), Some(counters)) = (lanes.get(lane), backends.get(lane)) {
-                let frame_len = packet.frame_len();
-                if TRANSLATES && lane.change == Change::Translate {
-                    translate(packet, meta, table);
-                }
-                if apply::<A, P>(lane, packet, meta, frame_len) {
-                    *verdict = Verdict::Tx(lane.port);
-                    counters.packets.add(1);
-                    counters.bytes.add(frame_len as u64);
-                    left.note(lane.port);
-                } else {
-                    *verdict = Verdict::Drop(DropReason::NoHeadroom);
-                }
+    let mut sender = Sender { table, lanes, backends, left: Left::default() };
+    let count = metas.len();
+    if HANDED {
+        for meta in metas.iter_mut().filter(|meta| meta.work == Work::Send) {
+            let at = usize::from(meta.at);
+            if let (Some(packet), Some(verdict)) = (packets.get_mut(at), verdicts.get_mut(at)) {
+                sender.send::<P, TRANSLATES>(packet, meta, verdict);
+            }
+        }
+    } else {
+        for ((packet, meta), verdict) in packets.iter_mut().zip(metas).zip(verdicts) {
+            if meta.work == Work::Send {
+                sender.send::<P, TRANSLATES>(packet, meta, verdict);
             }
         }
     }
-    left.all_by(metas.len())
+    sender.left.all_by(count)
+}
+
+/// What the second round needs besides the packet.
+struct Sender<'a, A> {
+    table: &'a Table<A>,
+    lanes: &'a [Lane],
+    /// As many as lanes.
+    backends: &'a [BackendCounters],
+    left: Left,
+}
+
+impl<A: Family> Sender<'_, A> {
+    #[inline(always)]
+    fn send<P: Packet, const TRANSLATES: bool>(&mut self, packet: &mut P, meta: &mut Meta, verdict: &mut Verdict) {
+        meta.work = Work::Done;
+        let lane = meta.lane as usize;
+        let (Some(lane), Some(counters)) = (self.lanes.get(lane), self.backends.get(lane)) else { return };
+        let frame_len = packet.frame_len();
+        if TRANSLATES && lane.change == Change::Translate {
+            translate(packet, meta, self.table);
+        }
+        if apply::<A, P>(lane, packet, meta, frame_len) {
+            *verdict = Verdict::Tx(lane.port);
+            counters.packets.add(1);
+            counters.bytes.add(frame_len as u64);
+            self.left.note(lane.port);
+        } else {
+            *verdict = Verdict::Drop(DropReason::NoHeadroom);
+        }
+    }
 }
 
 /// By which ports packets have left.

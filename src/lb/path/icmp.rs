@@ -6,7 +6,7 @@ use super::egress;
 use super::family::Family;
 use super::flow;
 use super::nat::{self, End};
-use super::{At, echo, neighbor};
+use super::{At, echo, neighbor, owners};
 use crate::lb::connection::Direction;
 use crate::lb::packet::Packet;
 use crate::lb::snapshot::{Backend, Local, Mode};
@@ -152,6 +152,9 @@ fn error<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, key
             Direction::Reply if key.dst == tuple.dst => to_client(at, packet, parsed, &quoted, &entry),
             _ => unknown,
         },
+        (None, _) if let Some(next) = owners::next_to_ask(at.shard, at.snapshot, at.port, tuple.dst.into()) => {
+            Verdict::Handoff(next)
+        }
         _ if key.dst == tuple.dst => by_hash(at, packet, parsed, key.src, &tuple).unwrap_or(unknown),
         _ => unknown,
     }

@@ -14,6 +14,7 @@ mod glance;
 mod icmp;
 mod nat;
 mod neighbor;
+mod owners;
 mod reasons;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -22,11 +23,10 @@ pub use egress::complete;
 pub use neighbor::{announcements, solicit};
 
 use super::clock::{Now, Tick};
-use super::ids::{PortId, ServiceId, WorkerId};
+use super::ids::{PortId, ServiceId};
 use super::packet::Packet;
 use super::shard::Shard;
-use super::snapshot::{Local, Snapshot};
-use super::steer;
+use super::snapshot::Snapshot;
 use super::table::{Probe, Slot};
 use super::verdict::{DropReason, Verdict};
 use crate::wire::ethernet::MacAddr;
@@ -54,8 +54,11 @@ pub struct Processed {
     pub count: usize,
     /// Their bytes, as received.
     pub bytes: u64,
-    /// Set if every packet of the burst has the verdict `Tx` with this port, which saves looking at each.
+    /// Set if every packet of the burst that is not for another worker has the verdict `Tx` with this port, which saves
+    /// looking at each.
     pub all_to: Option<PortId>,
+    /// Whether some are for another worker.
+    pub handed: bool,
 }
 
 /// What the stages know of one packet.
@@ -73,6 +76,8 @@ pub struct Meta {
     ttl: u8,
     came: Came,
     work: Work,
+    /// Which packet this is about, if the packets of other workers are taken out.
+    at: u8,
 }
 
 /// How a packet came.
@@ -110,6 +115,16 @@ enum Work {
     Rare = 32,
     /// Its lane is known; the rewriting is left.
     Send = 64,
+    /// It has its verdict: it belongs to another worker.
+    Handed = 128,
+}
+
+/// A burst's packets and their verdicts, for the last stages.
+struct Burst<'a, P> {
+    packets: &'a mut [P],
+    verdicts: &'a mut [Verdict],
+    /// Whether the metas are of some of the packets, which [`Meta::at`] says, and not of one after the other.
+    handed: bool,
 }
 
 /// Gives each of `packets` its verdict and rewrites it accordingly.
@@ -131,29 +146,38 @@ pub fn process<P: Packet>(
     let metas = all.get_mut(..count).unwrap_or_default();
     let packets = packets.get_mut(..count).unwrap_or_default();
     let steer = origin == Origin::Port && snapshot.workers > 1;
-    let Looked { bytes, kinds } = look(shard, snapshot, steer, port_of, packets, metas, verdicts);
+    let Looked { bytes, mut kinds } = look(shard, snapshot, steer, port_of, packets, metas, verdicts);
+    if steer && snapshot.steers {
+        kinds |= owners::hand_over(shard, snapshot, metas, verdicts);
+    }
+    let handed = kinds & Work::Handed as u8 != 0;
+    let metas = if handed { owners::own(metas) } else { metas };
     let (tick, mut all_to) = (now.tick(), None);
     if kinds & (Work::Plain4 as u8 | Work::Flow4 as u8) != 0 {
         find::<Ipv4Addr>(shard, tick, kinds, metas);
-        all_to = fast::forward::<Ipv4Addr, P>(shard, snapshot.translates, tick, packets, metas, verdicts);
+        all_to =
+            fast::forward::<Ipv4Addr, P>(shard, snapshot.translates, tick, metas, Burst { packets, verdicts, handed });
     }
-    if kinds & (Work::Plain6 as u8 | Work::Flow6 as u8) != 0 {
+    if all_to.is_none() && kinds & (Work::Plain6 as u8 | Work::Flow6 as u8) != 0 {
         find::<Ipv6Addr>(shard, tick, kinds, metas);
-        all_to = fast::forward::<Ipv6Addr, P>(shard, snapshot.translates, tick, packets, metas, verdicts);
+        all_to =
+            fast::forward::<Ipv6Addr, P>(shard, snapshot.translates, tick, metas, Burst { packets, verdicts, handed });
     }
-    if all_to.is_none() {
+    if all_to.is_none() && metas.iter().any(|meta| meta.work != Work::Done) {
         let mut plans = std::mem::take(&mut shard.plans);
         plan::<Ipv4Addr>(snapshot, metas, &mut plans);
         plan::<Ipv6Addr>(snapshot, metas, &mut plans);
-        for (((packet, meta), plan), verdict) in packets.iter_mut().zip(&*metas).zip(&*plans).zip(verdicts) {
-            if meta.work != Work::Done {
+        for (at, (meta, plan)) in metas.iter().zip(&*plans).enumerate().filter(|(_, (meta, _))| meta.work != Work::Done)
+        {
+            let at = if handed { usize::from(meta.at) } else { at };
+            if let (Some(packet), Some(verdict)) = (packets.get_mut(at), verdicts.get_mut(at)) {
                 *verdict = closer_look(&mut At { shard, snapshot, now, port: meta.came.port }, packet, meta, *plan);
             }
         }
         shard.plans = plans;
     }
     shard.metas = all;
-    Processed { count, bytes, all_to }
+    Processed { count, bytes, all_to, handed }
 }
 
 /// What the first stage says of a burst.
@@ -192,9 +216,9 @@ fn look<P: Packet>(
         metas.iter_mut().for_each(|meta| meta.work = Work::Done);
         looked.kinds |= Work::Done as u8;
     }
-    if steer || looked.kinds & Work::Done as u8 != 0 {
+    if looked.kinds & Work::Done as u8 != 0 {
         for ((packet, meta), verdict) in packets.iter().zip(metas).zip(verdicts) {
-            if meta.work == Work::Done || steer {
+            if meta.work == Work::Done {
                 *verdict = first_look(shard, snapshot, packet, steer, meta);
                 looked.kinds |= meta.work as u8;
             }
@@ -205,7 +229,7 @@ fn look<P: Packet>(
 
 /// The next stages: in which bucket each connection of a family is, and in which place of it.
 fn find<A: Family>(shard: &Shard, now: Tick, kinds: u8, metas: &mut [Meta]) {
-    if kinds & !(A::PLAIN as u8 | A::FLOW as u8) == 0 {
+    if kinds & !(A::PLAIN as u8 | A::FLOW as u8 | Work::Handed as u8) == 0 {
         find_of::<A>(shard, now, metas, |_| true);
     } else {
         find_of::<A>(shard, now, metas, |meta| meta.work == A::PLAIN || meta.work == A::FLOW);
@@ -257,7 +281,7 @@ fn closer_look<P: Packet>(at: &mut At, packet: &mut P, meta: &Meta, plan: Plan) 
     match meta.work {
         Work::Plain4 | Work::Flow4 => flow::flow::<Ipv4Addr, P>(at, packet, parsed, meta, plan),
         Work::Plain6 | Work::Flow6 => flow::flow::<Ipv6Addr, P>(at, packet, parsed, meta, plan),
-        Work::Done | Work::Rare | Work::Send => rare(at, packet, parsed),
+        Work::Done | Work::Rare | Work::Send | Work::Handed => rare(at, packet, parsed),
     }
 }
 
@@ -299,7 +323,7 @@ fn first_look<P: Packet>(shard: &Shard, snapshot: &Snapshot, packet: &P, steer: 
     if parsed.fragment != Fragment::None {
         return Verdict::Drop(DropReason::Fragment);
     }
-    if steer && let Some(owner) = owner(shard, snapshot, parsed, frame, port).filter(|&o| o != shard.worker) {
+    if steer && let Some(owner) = owners::of(shard, snapshot, parsed, frame, port).filter(|&o| o != shard.worker) {
         return Verdict::Handoff(owner);
     }
     match work {
@@ -309,32 +333,6 @@ fn first_look<P: Packet>(shard: &Shard, snapshot: &Snapshot, packet: &P, steer: 
     }
     meta.work = work;
     Verdict::Drop(DropReason::NotOurs)
-}
-
-/// The worker that owns the connection of a packet; `None` for packets without one.
-fn owner(shard: &Shard, snapshot: &Snapshot, parsed: &Parsed, frame: &[u8], port: PortId) -> Option<WorkerId> {
-    let (src, dst) = match parsed.kind {
-        Kind::V4 => addresses::<Ipv4Addr>(parsed, frame),
-        Kind::V6 => addresses::<Ipv6Addr>(parsed, frame),
-        Kind::Arp => return None,
-    };
-    let is_flow = matches!(parsed.protocol, protocol::TCP | protocol::UDP);
-    let (src, dst, sport, dport, protocol) = if is_flow {
-        (src, dst, parsed.sport, parsed.dport, parsed.protocol)
-    } else {
-        // An error belongs to the connection that it quotes; the quote shows a packet of the other direction.
-        icmp::quoted_reversed(parsed, frame)?
-    };
-    let rss = snapshot.port(port).and_then(|p| p.rss.as_ref());
-    match (snapshot.local(dst), rss) {
-        // The NIC has placed the packets themselves; where it places them is worked out for the errors about them.
-        (Some(Local::Vip { nat: false }), Some(_)) if is_flow => None,
-        (Some(Local::Vip { nat: false }), Some(rss)) => rss.worker(src, dst, sport, dport),
-        // Nothing is served there.
-        (Some(Local::Own(_)), _) => None,
-        (Some(Local::Vip { .. }), _) => Some(steer::by_client(shard.steer_key, src, sport, protocol, snapshot.workers)),
-        (None, _) => Some(steer::by_client(shard.steer_key, dst, dport, protocol, snapshot.workers)),
-    }
 }
 
 fn addresses<A: Family>(parsed: &Parsed, frame: &[u8]) -> (IpAddr, IpAddr) {

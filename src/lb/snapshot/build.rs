@@ -41,11 +41,14 @@ impl Snapshot {
     /// # Errors
     /// See [`BuildError`].
     pub fn build(spec: SnapshotSpec, previous: Option<&Snapshot>) -> Result<Snapshot, BuildError> {
+        let translates = spec.services.iter().any(|service| service.mode.is_nat());
+        let is_placed = |port: &PortSpec| port.is_placed || port.rss.is_some();
         let mut snapshot = Snapshot {
             generation: spec.generation,
             workers: spec.workers,
             routes: routes(&spec.ports),
-            translates: spec.services.iter().any(|service| service.mode.is_nat()),
+            steers: spec.workers > 1 && (translates || !spec.ports.iter().all(is_placed)),
+            translates,
             flow_key: spec.hash_key.derive(b"flow"),
             ports: spec.ports.into_iter().map(port).collect(),
             services: Box::default(),
@@ -142,6 +145,7 @@ fn port(spec: PortSpec) -> Port {
         mtu: spec.mtu,
         vlan: spec.vlan,
         neighbors: spec.neighbors,
+        is_placed: spec.is_placed || spec.rss.is_some(),
         rss: spec.rss,
     }
 }

@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub routes: Routes,
     /// Whether some service is in a NAT mode.
     pub translates: bool,
+    /// Whether there may be packets of flows that came to another worker than their owner.
+    pub steers: bool,
     /// The key under which five-tuples are hashed for consistent hashing.
     pub flow_key: HashKey,
     ports: Box<[Port]>,
@@ -58,7 +60,9 @@ pub struct Port {
     pub vlan: Option<u16>,
     /// Next hops that are not asked for.
     pub neighbors: Vec<(IpAddr, MacAddr)>,
-    /// How the NIC spreads packets over workers.
+    /// Whether the device keeps the packets of a connection on one queue, as far as they come by this port.
+    pub is_placed: bool,
+    /// How the NIC spreads packets over workers, if it says so.
     pub rss: Option<Arc<Rss>>,
 }
 

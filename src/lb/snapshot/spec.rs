@@ -69,6 +69,8 @@ pub struct PortSpec {
     pub vlan: Option<u16>,
     /// Next hops that are not asked for.
     pub neighbors: Vec<(IpAddr, MacAddr)>,
+    /// Whether the device is trusted to keep the packets of a connection on one queue even if it does not say how.
+    pub is_placed: bool,
     /// How the NIC spreads packets over workers; `None` if it does not, or not knowably.
     pub rss: Option<Arc<Rss>>,
 }

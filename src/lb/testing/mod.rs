@@ -48,6 +48,7 @@ pub fn ports() -> Vec<PortSpec> {
         mtu: 1500,
         vlan: None,
         neighbors,
+        is_placed: false,
         rss: None,
     };
     let backends = (1..10)

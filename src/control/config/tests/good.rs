@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::wire::ethernet::MacAddr;
 
-use super::super::{HealthCheck, Idle, Mode, Protocol, State, Workers, check};
+use super::super::{HealthCheck, Idle, Mode, Protocol, Spread, State, Workers, check};
 use super::{Config, PORT, good, parse, service, warnings};
 
 /// Samples that the operator's guide names.
@@ -69,6 +69,7 @@ gateway6 = "fe80::1"
 mtu = 9_000
 mac = "02:00:00:00:00:02"
 vlan = 4094
+spread = "queues"
 neighbors = { "10.0.0.1" = "02:00:00:00:00:01", "fe80::1" = "02-00-00-00-00-03" }
 [[service]]
 name = "a.b_c-D"
@@ -120,6 +121,7 @@ fn every_value_is_read() {
     );
     assert_eq!(port.addresses.iter().map(|net| net.to_string()).collect::<Vec<_>>(), ["10.0.0.2/24", "fd00::2/64"]);
     assert_eq!(port.mac, Some(MacAddr([2, 0, 0, 0, 0, 2])));
+    assert_eq!(port.spread, Spread::Queues);
     assert_eq!(port.neighbors[&"fe80::1".parse().unwrap()], MacAddr([2, 0, 0, 0, 0, 3]));
     let service = &config.services[0];
     assert_eq!((service.protocol, service.mode, service.port), (Protocol::Udp, Mode::Gre, Some(53)));

@@ -122,6 +122,74 @@ proptest! {
         prop_assert_eq!(error.worker, nic.0);
         prop_assert_eq!(&request.tx().1[..6], &error.tx().1[..6]);
     }
+
+    /// The device keeps connections together, but nobody knows how: errors ask one worker after the other.
+    #[test]
+    fn packets_stay_on_a_trusted_queue_and_errors_find_them(
+        n in 2u16..9, v4: bool, host: u8, port in 1u16.., there in 0u16..64, arrives in 0u16..64, known: bool,
+    ) {
+        let vip = if v4 { "192.0.2.20:80" } else { "[2001:db8::21]:80" };
+        let mut all = workers(n);
+        all.ports[0].is_placed = true;
+        let mut net = Net::new(all);
+        let client = client(v4, host, port);
+        let mut request = None;
+        if known {
+            let sent = net.send_to(there % n, 0, &Frame::syn(&client, vip).build());
+            prop_assert_eq!(sent.worker, there % n);
+            prop_assert!(!net.figures().contains_key("handoffs"));
+            request = Some(sent.tx().1[..6].to_vec());
+        }
+        let error = net.send_to(arrives % n, 0, &error(vip, &Frame::ack(vip, &client).packet()).build());
+        // The last one that is asked falls back on the hash.
+        prop_assert_eq!(error.worker, if known { there % n } else { n - 1 });
+        prop_assert_eq!(net.figures().get("stateless").copied(), (!known).then_some(1));
+        if let Some(request) = request {
+            prop_assert_eq!(&request[..], &error.tx().1[..6]);
+        }
+    }
+
+    /// A NAT connection has two directions, and the device knows of one each.
+    #[test]
+    fn nat_packets_are_handed_over_even_from_trusted_queues(
+        n in 2u16..9, host: u8, port in 1u16.., arrivals in prop::array::uniform3(0u16..64),
+    ) {
+        let mut all = workers(n);
+        all.ports.iter_mut().for_each(|port| port.is_placed = true);
+        let mut net = Net::new(all);
+        let (client, vip) = (client(true, host, port), "192.0.2.10:80");
+        let [a, b, c] = arrivals.map(|a| a % n);
+        let request = net.send_to(a, 0, &Frame::syn(&client, vip).build());
+        let backend = format!("10.1.0.{}:8080", request.tx().1[5]);
+        let again = net.send_to(b, 0, &Frame::ack(&client, vip).build());
+        let reply = net.send_to(c, 1, &Frame::ack(&backend, &client).on_lan(backend_mac(1)).build());
+        prop_assert_eq!((again.worker, reply.worker), (request.worker, request.worker));
+    }
+}
+
+/// Bursts of packets for several workers keep the order of each flow, and every packet its own verdict.
+#[test]
+fn packets_of_other_workers_are_taken_out_of_the_middle_of_bursts() {
+    for rounds in 0..40 {
+        let mut net = Net::new(workers(3));
+        let clients: Vec<_> = (0..32).map(|k| client(k % 5 != 0, 7, 1000 + 40 * rounds + k)).collect();
+        let vip = |client: &str| if client.starts_with('[') { "[2001:db8::21]:80" } else { "192.0.2.20:80" };
+        let alone: Vec<_> = clients.iter().map(|c| net.send(0, &Frame::syn(c, vip(c)).build()).worker).collect();
+        for _ in 0..2 {
+            let frames: Vec<_> = clients.iter().map(|c| Frame::ack(c, vip(c)).build()).collect();
+            let packets: Vec<_> = frames.iter().map(|frame| TestPacket::new(0, frame)).collect();
+            let sent = net.burst(1, Origin::Port, &packets);
+            for ((sent, frame), &owner) in sent.iter().zip(&frames).zip(&alone) {
+                if owner == 1 {
+                    let inner = &frame[14..];
+                    assert!(matches!(sent.verdict, Verdict::Tx(_)) && sent.frame.ends_with(inner));
+                } else {
+                    assert_eq!((sent.verdict, &sent.frame), (Verdict::Handoff(WorkerId(owner)), frame));
+                }
+            }
+            assert!(sent.iter().filter(|sent| matches!(sent.verdict, Verdict::Handoff(_))).count() > 5);
+        }
+    }
 }
 
 #[test]
