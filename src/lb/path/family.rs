@@ -19,6 +19,8 @@ pub(super) trait Family: Address + Into<IpAddr> {
     const PLAIN: Work;
     /// What it says of its others.
     const FLOW: Work;
+    /// What is said of them once their lane is known.
+    const SEND: Work;
     /// Length of an address in bytes.
     const LEN: usize;
     /// Offset of the source address in the IP header; the destination follows it.
@@ -56,6 +58,7 @@ pub(super) trait Family: Address + Into<IpAddr> {
 impl Family for Ipv4Addr {
     const PLAIN: Work = Work::Plain4;
     const FLOW: Work = Work::Flow4;
+    const SEND: Work = Work::Send4;
     const LEN: usize = 4;
     const SRC: usize = 12;
     const TTL: usize = 8;
@@ -125,6 +128,7 @@ impl Family for Ipv4Addr {
 impl Family for Ipv6Addr {
     const PLAIN: Work = Work::Plain6;
     const FLOW: Work = Work::Flow6;
+    const SEND: Work = Work::Send6;
     const LEN: usize = 16;
     const SRC: usize = 8;
     const TTL: usize = 7;

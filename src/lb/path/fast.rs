@@ -4,8 +4,9 @@
 //! It does what [`flow`](super::flow) does, or nothing at all; a test holds the two against each other.
 
 use super::family::Family;
+use super::flow::{self, First};
 use super::nat::{self, End, Place};
-use super::{Burst, Meta, Work};
+use super::{At, Burst, Meta, Plan, Work};
 use crate::lb::arch::prefetch;
 use crate::lb::clock::Tick;
 use crate::lb::counters::BackendCounters;
@@ -15,6 +16,7 @@ use crate::lb::packet::Packet;
 use crate::lb::shard::Shard;
 use crate::lb::table::{Group, Table};
 use crate::lb::verdict::{DropReason, Verdict};
+use crate::wire::parse::FiveTuple;
 
 /// Sends on what can take the short way: those packets are done afterwards and have their verdict. Says by which port all
 /// of the burst leaves, if it is all of it and one port.
@@ -29,6 +31,16 @@ pub(super) fn forward<A: Family, P: Packet>(
     burst: Burst<P>,
 ) -> Option<PortId> {
     check::<A>(shard, now, metas);
+    send_on::<A, P>(shard, translates, metas, burst)
+}
+
+/// Sends on all packets whose lane is known. Says by which port all of the burst leaves, if it is all of it and one port.
+pub(super) fn send_on<A: Family, P: Packet>(
+    shard: &mut Shard,
+    translates: bool,
+    metas: &mut [Meta],
+    burst: Burst<P>,
+) -> Option<PortId> {
     // Where there is no NAT, its rewriting does not take registers from the rest. No lane translates then: a new snapshot
     // makes all lanes outdated.
     match (translates, burst.handed) {
@@ -71,8 +83,44 @@ fn check<A: Family>(shard: &mut Shard, now: Tick, metas: &mut [Meta]) {
         // Its other half, which the next round reads.
         prefetch(lane);
         meta.lane = entry.backend.slot() as u32;
-        meta.work = Work::Send;
+        meta.work = A::SEND;
     }
+}
+
+/// Opens a connection for a packet that none knows, if nothing about that is out of the ordinary and its backend has a lane;
+/// false, and nothing done, if not. The sending is left. NAT, where replies have to find their way, is for [`flow`].
+#[inline(never)]
+pub(super) fn open<A: Family, P: Packet>(at: &mut At, packet: &P, meta: &mut Meta, plan: Plan) -> bool {
+    let l3 = usize::from(meta.came.l3);
+    if meta.hint.is_some() || l3 == 0 || (meta.work != A::PLAIN && meta.work != A::FLOW) {
+        return false;
+    }
+    let (key, hash): (FiveTuple<A>, u64) = (meta.probe.words.tuple(), meta.probe.hash);
+    let tcp_flags = packet.bytes().get(l3 + A::HEADER_LEN + 13).copied().unwrap_or(0);
+    let Ok(service) = flow::service_for(at.snapshot, &key, plan) else { return false };
+    if service.mode.is_nat() {
+        return false;
+    }
+    let Ok(Some(first)) = flow::first_packet(key.protocol, tcp_flags, service.mode) else { return false };
+    let Ok(backend) = flow::backend_for(at.snapshot, service, &key, plan) else { return false };
+    let now = at.now.tick();
+    let stamp = at.shard.neighbors.stamp(now);
+    let (table, lanes, neighbors, _) = A::parts(at.shard);
+    let Some(lane) = lanes.get_mut(backend.id.slot()) else { return false };
+    let has_lane = lane.is_way(stamp, backend.id) || lane.renew(neighbors, stamp, backend.id);
+    let fits = meta.ttl > lane.ttl_min && meta.ip_len <= lane.ip_len_max;
+    if !has_lane || !fits || !table.is_unknown(hash, &key) {
+        return false;
+    }
+    if flow::open(at, &key, hash, backend, (key.dst, key.dport), first.phase()).is_err() {
+        return false;
+    }
+    if first == First::Adopted {
+        at.shard.counters.adopted.add(1);
+    }
+    meta.lane = backend.id.slot() as u32;
+    meta.work = A::SEND;
+    true
 }
 
 /// Rewrites and counts the packets whose lane is known.
@@ -90,7 +138,7 @@ fn send<A: Family, P: Packet, const TRANSLATES: bool, const HANDED: bool>(
     let mut sender = Sender { table, lanes, backends, left: Left::default() };
     let count = metas.len();
     if HANDED {
-        for meta in metas.iter_mut().filter(|meta| meta.work == Work::Send) {
+        for meta in metas.iter_mut().filter(|meta| meta.work == A::SEND) {
             let at = usize::from(meta.at);
             if let (Some(packet), Some(verdict)) = (packets.get_mut(at), verdicts.get_mut(at)) {
                 sender.send::<P, TRANSLATES>(packet, meta, verdict);
@@ -98,7 +146,7 @@ fn send<A: Family, P: Packet, const TRANSLATES: bool, const HANDED: bool>(
         }
     } else {
         for ((packet, meta), verdict) in packets.iter_mut().zip(metas).zip(verdicts) {
-            if meta.work == Work::Send {
+            if meta.work == A::SEND {
                 sender.send::<P, TRANSLATES>(packet, meta, verdict);
             }
         }

@@ -1,7 +1,5 @@
 //! TCP and UDP packets: the connection table first, the service's scheduler when it does not know them.
 
-use std::net::IpAddr;
-
 use super::egress::{self, Leaving};
 use super::family::Family;
 use super::nat::{self, End};
@@ -10,7 +8,7 @@ use crate::lb::clock::Tick;
 use crate::lb::connection::{Direction, Phase, State, flags, is_syn, next_tcp, next_udp};
 use crate::lb::packet::Packet;
 use crate::lb::shard::closed;
-use crate::lb::snapshot::{Backend, Mode};
+use crate::lb::snapshot::{Backend, Mode, Service, Snapshot};
 use crate::lb::table::{Entry, Removed, Slot};
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::parse::{FiveTuple, Kind, Parsed};
@@ -122,16 +120,11 @@ fn miss<A: Family, P: Packet>(
     hash: u64,
     plan: Plan,
 ) -> Verdict {
-    let vip: IpAddr = key.dst.into();
-    let service = plan.service.and_then(|id| at.snapshot.service(id));
-    let Some(service) = service else { return Verdict::Drop(super::not_served(at.snapshot, vip)) };
-    if key.src.is_martian() {
-        return Verdict::Drop(DropReason::Martian);
-    }
-    if at.snapshot.local(key.src.into()).is_some() {
-        return Verdict::Drop(DropReason::Looped);
-    }
-    let first = match first_packet(parsed, service.mode) {
+    let service = match service_for(at.snapshot, &key, plan) {
+        Ok(service) => service,
+        Err(reason) => return Verdict::Drop(reason),
+    };
+    let first = match first_packet(parsed.protocol, parsed.tcp_flags, service.mode) {
         Ok(first) => first,
         Err(reason) => return Verdict::Drop(reason),
     };
@@ -142,12 +135,14 @@ fn miss<A: Family, P: Packet>(
     if parsed.ttl == 0 {
         return Verdict::Drop(DropReason::TtlExceeded);
     }
-    let picked = service.pick(plan.flow_hash).and_then(|id| at.snapshot.backend(id));
-    let Some(backend) = picked else { return Verdict::Drop(DropReason::NoBackend) };
-    if backend.address == key.src.into() {
-        return Verdict::Drop(DropReason::Looped);
-    }
+    let backend = match backend_for(at.snapshot, service, &key, plan) {
+        Ok(backend) => backend,
+        Err(reason) => return Verdict::Drop(reason),
+    };
     let Some(translated) = translation::<A>(backend, &key) else { return Verdict::Drop(DropReason::NoBackend) };
+    if first.is_some() {
+        make_room::<A>(at, hash, &key, at.now.tick());
+    }
     match first.map(|first| (first, open(at, &key, hash, backend, translated, first.phase()))) {
         Some((First::Adopted, Ok(()))) => at.shard.counters.adopted.add(1),
         Some((_, Ok(()))) => {}
@@ -160,9 +155,37 @@ fn miss<A: Family, P: Packet>(
     verdict
 }
 
+/// The service of a packet that no connection knows, or why it gets none.
+#[inline]
+pub(super) fn service_for<'a, A: Family>(
+    snapshot: &'a Snapshot,
+    key: &FiveTuple<A>,
+    plan: Plan,
+) -> Result<&'a Service, DropReason> {
+    let service = plan.service.and_then(|id| snapshot.service(id));
+    let service = service.ok_or_else(|| super::not_served(snapshot, key.dst.into()))?;
+    if key.src.is_martian() {
+        return Err(DropReason::Martian);
+    }
+    if snapshot.local(key.src.into()).is_some() { Err(DropReason::Looped) } else { Ok(service) }
+}
+
+/// The backend for a new connection, or why it gets none.
+#[inline]
+pub(super) fn backend_for<'a, A: Family>(
+    snapshot: &'a Snapshot,
+    service: &Service,
+    key: &FiveTuple<A>,
+    plan: Plan,
+) -> Result<&'a Backend, DropReason> {
+    let picked = service.pick(plan.flow_hash).and_then(|id| snapshot.backend(id));
+    let backend = picked.ok_or(DropReason::NoBackend)?;
+    if backend.address == key.src.into() { Err(DropReason::Looped) } else { Ok(backend) }
+}
+
 /// How a packet opens its connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum First {
+pub(super) enum First {
     Syn,
     /// In the middle of a TCP connection that another node may have owned.
     Adopted,
@@ -172,7 +195,7 @@ enum First {
 impl First {
     /// One packet proves nothing, so all begin in a phase that gives way to others: a flood of single ACKs must not fill
     /// the table for hours. An adopted connection is established with its second packet.
-    fn phase(self) -> Phase {
+    pub(super) fn phase(self) -> Phase {
         match self {
             First::Syn | First::Adopted => Phase::TcpSyn,
             First::Udp => Phase::UdpOneway,
@@ -181,11 +204,12 @@ impl First {
 }
 
 /// How a packet opens its connection; `None` to forward it without one.
-fn first_packet(parsed: &Parsed, mode: Mode) -> Result<Option<First>, DropReason> {
-    if parsed.protocol != protocol::TCP {
+#[inline]
+pub(super) fn first_packet(protocol: u8, tcp_flags: u8, mode: Mode) -> Result<Option<First>, DropReason> {
+    if protocol != protocol::TCP {
         return Ok(Some(First::Udp));
     }
-    if is_syn(parsed.tcp_flags) {
+    if is_syn(tcp_flags) {
         return Ok(Some(First::Syn));
     }
     if mode.is_nat() {
@@ -193,7 +217,7 @@ fn first_packet(parsed: &Parsed, mode: Mode) -> Result<Option<First>, DropReason
     }
     // In tunnel modes another node may have owned the connection; the consistent hash finds the same backend. What can
     // only be stray or an ending leaves no trace in the table.
-    let middle = parsed.tcp_flags & (flags::RST | flags::SYN | flags::FIN | flags::ACK) == flags::ACK;
+    let middle = tcp_flags & (flags::RST | flags::SYN | flags::FIN | flags::ACK) == flags::ACK;
     Ok(middle.then_some(First::Adopted))
 }
 
@@ -206,8 +230,8 @@ fn translation<A: Family>(backend: &Backend, key: &FiveTuple<A>) -> Option<(A, u
     Some((A::of(backend.address)?, port))
 }
 
-/// Enters a connection into the table.
-fn open<A: Family>(
+/// Enters a connection into the table, in which nothing has its key.
+pub(super) fn open<A: Family>(
     at: &mut At,
     key: &FiveTuple<A>,
     hash: u64,
@@ -217,7 +241,6 @@ fn open<A: Family>(
 ) -> Result<(), DropReason> {
     let tick = at.now.tick();
     let deadline = tick.plus(backend.timeouts.of(phase));
-    make_room::<A>(at, hash, key, tick);
     let request = entry(key, State::new(phase, Direction::Request), backend, translated);
     if backend.mode.is_nat() {
         open_pair(at, hash, request, backend, deadline)?;

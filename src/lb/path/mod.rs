@@ -96,7 +96,7 @@ pub struct Plan {
     flow_hash: u64,
 }
 
-/// What is left to do with a packet after the first stage; one bit each, so that a byte says which there are in a burst.
+/// What is left to do with a packet; after the first stage one bit each, so that a byte says which there are in a burst.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 #[repr(u8)]
 enum Work {
@@ -113,11 +113,17 @@ enum Work {
     Flow6 = 16,
     /// Everything rare: ARP, ICMP, what is not served.
     Rare = 32,
-    /// Its lane is known; the rewriting is left.
-    Send = 64,
     /// It has its verdict: it belongs to another worker.
-    Handed = 128,
+    Handed = 64,
+    /// Its lane is known; the rewriting of an IPv4 packet is left. The first stage does not say so, nor the next.
+    Send4 = 128,
+    /// The same for IPv6.
+    Send6 = 129,
 }
+
+/// The bits of what the connection tables are asked for.
+const V4: u8 = Work::Plain4 as u8 | Work::Flow4 as u8;
+const V6: u8 = Work::Plain6 as u8 | Work::Flow6 as u8;
 
 /// A burst's packets and their verdicts, for the last stages.
 struct Burst<'a, P> {
@@ -153,12 +159,12 @@ pub fn process<P: Packet>(
     let handed = kinds & Work::Handed as u8 != 0;
     let metas = if handed { owners::own(metas) } else { metas };
     let (tick, mut all_to) = (now.tick(), None);
-    if kinds & (Work::Plain4 as u8 | Work::Flow4 as u8) != 0 {
+    if kinds & V4 != 0 {
         find::<Ipv4Addr>(shard, tick, kinds, metas);
         all_to =
             fast::forward::<Ipv4Addr, P>(shard, snapshot.translates, tick, metas, Burst { packets, verdicts, handed });
     }
-    if all_to.is_none() && kinds & (Work::Plain6 as u8 | Work::Flow6 as u8) != 0 {
+    if all_to.is_none() && kinds & V6 != 0 {
         find::<Ipv6Addr>(shard, tick, kinds, metas);
         all_to =
             fast::forward::<Ipv6Addr, P>(shard, snapshot.translates, tick, metas, Burst { packets, verdicts, handed });
@@ -167,12 +173,33 @@ pub fn process<P: Packet>(
         let mut plans = std::mem::take(&mut shard.plans);
         plan::<Ipv4Addr>(snapshot, metas, &mut plans);
         plan::<Ipv6Addr>(snapshot, metas, &mut plans);
-        for (at, (meta, plan)) in metas.iter().zip(&*plans).enumerate().filter(|(_, (meta, _))| meta.work != Work::Done)
+        let mut opened = 0;
+        for (at, (meta, plan)) in
+            metas.iter_mut().zip(&*plans).enumerate().filter(|(_, (meta, _))| meta.work != Work::Done)
         {
-            let at = if handed { usize::from(meta.at) } else { at };
-            if let (Some(packet), Some(verdict)) = (packets.get_mut(at), verdicts.get_mut(at)) {
-                *verdict = closer_look(&mut At { shard, snapshot, now, port: meta.came.port }, packet, meta, *plan);
+            let place = if handed { usize::from(meta.at) } else { at };
+            let (Some(packet), Some(verdict)) = (packets.get_mut(place), verdicts.get_mut(place)) else { continue };
+            let at = &mut At { shard, snapshot, now, port: meta.came.port };
+            let kind = meta.work as u8;
+            if fast::open::<Ipv4Addr, P>(at, packet, meta, *plan) || fast::open::<Ipv6Addr, P>(at, packet, meta, *plan)
+            {
+                opened |= kind;
+            } else {
+                *verdict = closer_look(at, packet, meta, *plan);
             }
+        }
+        // Only now, because until here each packet has to find the table as those before it have left it.
+        if opened & V4 != 0 {
+            all_to =
+                fast::send_on::<Ipv4Addr, P>(shard, snapshot.translates, metas, Burst { packets, verdicts, handed });
+        }
+        if opened & V6 != 0 {
+            all_to = all_to.or(fast::send_on::<Ipv6Addr, P>(
+                shard,
+                snapshot.translates,
+                metas,
+                Burst { packets, verdicts, handed },
+            ));
         }
         shard.plans = plans;
     }
@@ -281,7 +308,7 @@ fn closer_look<P: Packet>(at: &mut At, packet: &mut P, meta: &Meta, plan: Plan) 
     match meta.work {
         Work::Plain4 | Work::Flow4 => flow::flow::<Ipv4Addr, P>(at, packet, parsed, meta, plan),
         Work::Plain6 | Work::Flow6 => flow::flow::<Ipv6Addr, P>(at, packet, parsed, meta, plan),
-        Work::Done | Work::Rare | Work::Send | Work::Handed => rare(at, packet, parsed),
+        Work::Done | Work::Rare | Work::Handed | Work::Send4 | Work::Send6 => rare(at, packet, parsed),
     }
 }
 
@@ -297,6 +324,8 @@ pub(super) struct At<'a> {
 /// Parses, and sorts out what has its verdict already; the verdict given means nothing where work is left.
 fn first_look<P: Packet>(shard: &Shard, snapshot: &Snapshot, packet: &P, steer: bool, meta: &mut Meta) -> Verdict {
     meta.work = Work::Done;
+    // What this says of a packet is not all that the short way needs.
+    meta.came.l3 = 0;
     let port = meta.came.port;
     let frame = packet.bytes();
     let parsed = &match parse(frame, packet.frame_len()) {

@@ -235,6 +235,15 @@ impl<A: Address> Table<A> {
         (!self.is_alive(slot, now)).then_some(slot)
     }
 
+    /// True if there is no entry with this key, alive or not. Most often the bucket's line alone says so.
+    #[inline]
+    pub fn is_unknown(&self, hash: u64, key: &FiveTuple<A>) -> bool {
+        let (home, tag) = (self.home(hash), tag(hash));
+        let Some(bucket) = self.bucket(home) else { return false };
+        (bucket.matches(tag).next().is_none() || self.find_in(home, tag, key).is_none())
+            && (!bucket.has_overflow() || self.find_in(self.other(home, tag), tag, key).is_none())
+    }
+
     /// True if an insertion under `hash` could take the place of a connection that is over or half-open.
     pub fn has_victim(&self, hash: u64, now: Tick) -> bool {
         let home = self.home(hash);

@@ -457,6 +457,32 @@ fn groups_are_an_odd_number_of_cache_lines() {
     assert_eq!((size_of::<Group<Ipv4Addr>>() % 64, size_of::<Group<std::net::Ipv6Addr>>() % 64), (0, 0));
 }
 
+/// In either bucket, alive or over: whoever opens a connection without looking further would enter it twice.
+#[test]
+fn only_what_has_no_entry_at_all_is_unknown() {
+    // So full that many live in their other bucket.
+    let mut table = Table::new(200, Place::default()).unwrap();
+    let mut known = Vec::new();
+    for n in 0..400 {
+        let key = key(n);
+        let deadline = Tick(10 + (n % 3) as u16 * 10);
+        if table
+            .insert(hash_of(4, &key), entry(&key), deadline, false, false, Tick(0))
+            .is_ok_and(|i| i.removed.is_none())
+        {
+            known.push(n);
+        }
+    }
+    assert!(table.groups.iter().any(|group| group.bucket.has_overflow()));
+    for n in 0..1000 {
+        let key = key(n);
+        assert_eq!(table.is_unknown(hash_of(4, &key), &key), !known.contains(&n), "{n}");
+        let (alive, dead) =
+            (table.find(hash_of(4, &key), &key, Tick(15)), table.find_dead(hash_of(4, &key), &key, Tick(15)));
+        assert_eq!(alive.is_some() || dead.is_some(), known.contains(&n), "{n}");
+    }
+}
+
 #[test]
 fn a_hint_is_worth_nothing_once_its_connection_is_gone() {
     let mut table = Table::new(100, Place::default()).unwrap();

@@ -44,7 +44,7 @@ fn glanced<P: Packet>(net: &Net, port: PortId, packet: &P) -> Work {
         Work::Plain6 => (true, true),
         Work::Flow4 => (false, false),
         Work::Flow6 => (true, false),
-        Work::Rare | Work::Send | Work::Handed => panic!("{work:?} is not for a glance"),
+        Work::Rare | Work::Handed | Work::Send4 | Work::Send6 => panic!("{work:?} is not for a glance"),
     };
     let long = if is_v6 { Work::Flow6 } else { Work::Flow4 };
     assert_eq!(slow.work, long, "{work:?} by a glance, {verdict:?} by parsing");
