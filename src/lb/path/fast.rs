@@ -95,12 +95,12 @@ pub(super) fn open<A: Family, P: Packet>(at: &mut At, packet: &P, meta: &mut Met
     if meta.hint.is_some() || l3 == 0 || (meta.work != A::PLAIN && meta.work != A::FLOW) {
         return false;
     }
+    if plan.service.and_then(|id| at.snapshot.service(id)).is_none_or(|service| service.mode.is_nat()) {
+        return false;
+    }
     let (key, hash): (FiveTuple<A>, u64) = (meta.probe.words.tuple(), meta.probe.hash);
     let tcp_flags = packet.bytes().get(l3 + A::HEADER_LEN + 13).copied().unwrap_or(0);
     let Ok(service) = flow::service_for(at.snapshot, &key, plan) else { return false };
-    if service.mode.is_nat() {
-        return false;
-    }
     let Ok(Some(first)) = flow::first_packet(key.protocol, tcp_flags, service.mode) else { return false };
     let Ok(backend) = flow::backend_for(at.snapshot, service, &key, plan) else { return false };
     let now = at.now.tick();
