@@ -352,7 +352,9 @@ fn first_look<P: Packet>(shard: &Shard, snapshot: &Snapshot, packet: &P, steer: 
     if parsed.fragment != Fragment::None {
         return Verdict::Drop(DropReason::Fragment);
     }
-    if steer && let Some(owner) = owners::of(shard, snapshot, parsed, frame, port).filter(|&o| o != shard.worker) {
+    // Flows are for `owners::hand_over`, all at once.
+    if steer && let Some(owner) = owners::of_error(shard, snapshot, parsed, frame, port).filter(|&o| o != shard.worker)
+    {
         return Verdict::Handoff(owner);
     }
     match work {

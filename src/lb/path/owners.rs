@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::family::Family;
-use super::{Meta, Work, addresses, icmp};
+use super::{Meta, Work, icmp};
 use crate::lb::ids::{PortId, WorkerId};
 use crate::lb::shard::Shard;
 use crate::lb::snapshot::{Local, Snapshot};
@@ -116,27 +116,26 @@ pub(super) fn own(metas: &mut [Meta]) -> &mut [Meta] {
     metas.get_mut(..count).unwrap_or_default()
 }
 
-/// The worker that owns the connection of a packet; `None` for packets without one.
-pub(super) fn of(shard: &Shard, snapshot: &Snapshot, parsed: &Parsed, frame: &[u8], port: PortId) -> Option<WorkerId> {
-    let (src, dst) = match parsed.kind {
-        Kind::V4 => addresses::<Ipv4Addr>(parsed, frame),
-        Kind::V6 => addresses::<Ipv6Addr>(parsed, frame),
-        Kind::Arp => return None,
-    };
-    let is_flow = matches!(parsed.protocol, protocol::TCP | protocol::UDP);
-    let (src, dst, sport, dport, protocol) = if is_flow {
-        (src, dst, parsed.sport, parsed.dport, parsed.protocol)
-    } else {
-        // An error belongs to the connection that it quotes; the quote shows a packet of the other direction.
-        icmp::quoted_reversed(parsed, frame)?
-    };
+/// The worker that owns the connection that an ICMP error is about; `None` for every other packet.
+pub(super) fn of_error(
+    shard: &Shard,
+    snapshot: &Snapshot,
+    parsed: &Parsed,
+    frame: &[u8],
+    port: PortId,
+) -> Option<WorkerId> {
+    if !matches!((parsed.kind, parsed.protocol), (Kind::V4, protocol::ICMP) | (Kind::V6, protocol::ICMPV6)) {
+        return None;
+    }
+    // The quote shows a packet of the other direction.
+    let (src, dst, sport, dport, protocol) = icmp::quoted_reversed(parsed, frame)?;
     let port = snapshot.port(port)?;
     let by_client = |address, port| Some(steer::by_client(&shard.steer, address, port, protocol, snapshot.workers));
     match (By::of(snapshot, port.is_placed, dst), &port.rss) {
         (By::Source, _) => by_client(src, sport),
         (By::Destination, _) => by_client(dst, dport),
-        (By::Arrival, _) if is_flow || matches!(snapshot.local(dst), Some(Local::Own(_))) => None,
-        // Where the device places the packets of the connection is worked out for the errors about them.
+        (By::Arrival, _) if matches!(snapshot.local(dst), Some(Local::Own(_))) => None,
+        // Where the device places the packets of the connection is worked out.
         (By::Arrival, Some(rss)) => rss.worker(src, dst, sport, dport),
         // Nobody knows that: all are asked in turn, see `next_to_ask`.
         (By::Arrival, None) => Some(WorkerId(0)),

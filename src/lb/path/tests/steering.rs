@@ -176,7 +176,11 @@ fn packets_of_other_workers_are_taken_out_of_the_middle_of_bursts() {
         let vip = |client: &str| if client.starts_with('[') { "[2001:db8::21]:80" } else { "192.0.2.20:80" };
         let alone: Vec<_> = clients.iter().map(|c| net.send(0, &Frame::syn(c, vip(c)).build()).worker).collect();
         for _ in 0..2 {
-            let frames: Vec<_> = clients.iter().map(|c| Frame::ack(c, vip(c)).build()).collect();
+            // Every fourth IPv4 packet has options, which is another way into the same choice.
+            let options =
+                |k: usize, c: &str| if k.is_multiple_of(4) && !c.starts_with('[') { vec![1; 4] } else { Vec::new() };
+            let frame = |(k, c): (usize, &String)| Frame::ack(c, vip(c)).with(|f| f.options.1 = options(k, c)).build();
+            let frames: Vec<_> = clients.iter().enumerate().map(frame).collect();
             let packets: Vec<_> = frames.iter().map(|frame| TestPacket::new(0, frame)).collect();
             let sent = net.burst(1, Origin::Port, &packets);
             for ((sent, frame), &owner) in sent.iter().zip(&frames).zip(&alone) {
