@@ -37,7 +37,7 @@ pub enum CompileError {
     #[error(transparent)]
     Build(#[from] BuildError),
     /// A mode that the packet path does not have.
-    #[error("service {service}: mode {mode} is not supported yet (supported: nat, gre, dsr)")]
+    #[error("service {service}: mode {mode} is not supported yet (supported: nat, full-nat, gre, dsr)")]
     Mode {
         /// Which service.
         service: String,
@@ -157,6 +157,7 @@ pub fn shard_config(config: &Config, worker: WorkerId, boot_key: HashKey) -> Sha
         nat: config.services.iter().any(|s| s.mode.is_nat()),
         backends_max: BACKENDS_MAX,
         neighbors_max: NEIGHBORS_MAX,
+        local_port_rest_s: config.dataplane.local_port_rest_s,
         place: Place::default(),
         boot_key,
     }
@@ -199,6 +200,7 @@ fn service(
 ) -> Result<ServiceSpec, CompileError> {
     let mode = match service.mode {
         config::Mode::Nat => Mode::Nat,
+        config::Mode::FullNat => Mode::FullNat,
         config::Mode::Gre => Mode::Gre,
         config::Mode::Dsr => Mode::Dsr,
         other => return Err(CompileError::Mode { service: service.name.clone(), mode: other.to_string() }),
@@ -226,6 +228,10 @@ fn service(
         },
         mode,
         tunnel_source: service.tunnel_source,
+        local_addresses: service.local_addresses.clone(),
+        local_ports: service.local_ports.clone(),
+        reset_idle: service.reset_idle,
+        reset_unknown: service.reset_unknown,
         maglev_size: service.maglev_size,
         timeouts: Timeouts::new([t.tcp_syn_s, t.tcp_established_s, t.tcp_fin_s, t.udp_oneway_s, t.udp_s]),
         backends: backends.collect(),

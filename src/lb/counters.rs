@@ -82,6 +82,14 @@ pub struct Counters {
     pub connections_expired: Counter,
     /// Half-open connections that gave their place to newer ones.
     pub connections_evicted: Counter,
+    /// Replies to local ports of full-NAT.
+    pub local_replies: Counter,
+    /// Those of them that arrived at another worker than their connection's.
+    pub local_handoffs: Counter,
+    /// Local ports that connections have now.
+    pub local_ports: Counter,
+    /// Local ports that rest now.
+    pub local_ports_resting: Counter,
     /// Packets that wait for their next hop's MAC address now.
     pub held: Counter,
     /// Turns of the poll loop.
@@ -119,6 +127,10 @@ impl Counters {
             connections_created: zero(),
             connections_expired: zero(),
             connections_evicted: zero(),
+            local_replies: zero(),
+            local_handoffs: zero(),
+            local_ports: zero(),
+            local_ports_resting: zero(),
             held: zero(),
             turns: zero(),
             busy_turns: zero(),

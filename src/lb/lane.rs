@@ -1,5 +1,7 @@
 //! What a packet of a known connection needs of its backend, prepared, so that it touches no more than this.
 
+use std::net::IpAddr;
+
 use super::connection::{Direction, Phase, State};
 use super::ids::{BackendId, PortId};
 use super::neighbor::{NeighborSlot, Neighbors};
@@ -26,6 +28,8 @@ pub enum Change {
     GreTagged,
 }
 
+/// Where NAT keeps what packets are sent to: behind the longest Ethernet header.
+const INSIDE_AT: usize = 18;
 /// Ethernet header, and the outer headers behind it.
 const GRE_IN_4: usize = 14 + 20 + 4;
 const GRE_IN_6: usize = 14 + 40 + 4;
@@ -122,8 +126,11 @@ impl Lane {
             (Mode::Dsr, _) => inner,
             (Mode::Nat, _) => {
                 (lane.change, lane.ttl_min) = (Change::Translate, 1);
+                lane.set_inside(backend.address, backend.port);
                 inner
             }
+            // Where it comes from differs from connection to connection.
+            (Mode::FullNat, _) => return None,
             (Mode::Gre, Some(outer)) => {
                 lane.change = match (port.vlan, outer.is_v4()) {
                     (Some(_), _) => Change::GreTagged,
@@ -157,6 +164,26 @@ impl Lane {
         }
         (self.l2_len, self.header_len) = (l2_len as u8, len as u8);
         Some(())
+    }
+
+    /// NAT has no outer header: what packets are sent to takes its place.
+    fn set_inside(&mut self, address: IpAddr, port: u16) {
+        let [_, rest @ ..] = self.header.0.as_chunks_mut::<INSIDE_AT>().0 else { return };
+        if let Some(place) = rest.first_mut() {
+            match address {
+                IpAddr::V4(address) => place[..4].copy_from_slice(&address.octets()),
+                IpAddr::V6(address) => place[..16].copy_from_slice(&address.octets()),
+            }
+            place[16..18].copy_from_slice(&port.to_be_bytes());
+        }
+    }
+
+    /// NAT: the backend's address, in network order from the first byte on, and its port, 0 for the VIP's.
+    #[inline(always)]
+    pub fn inside(&self) -> (&[u8; 16], u16) {
+        const NONE: &[u8; 16] = &[0; 16];
+        let at = self.header.0[INSIDE_AT..].first_chunk::<18>();
+        at.and_then(|at| Some((at.first_chunk::<16>()?, u16::from_be_bytes([at[16], at[17]])))).unwrap_or((NONE, 0))
     }
 
     /// Whether this still is the way to `backend`; `version` is the neighbour table's.

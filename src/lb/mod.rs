@@ -11,6 +11,7 @@ pub mod ids;
 pub mod lane;
 pub mod latency;
 pub mod limiter;
+pub mod local_ports;
 pub mod maglev;
 pub mod memory;
 pub mod neighbor;

@@ -3,18 +3,19 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use super::clock::Now;
+use super::clock::{Now, Tick};
+use super::connection::{Direction, Phase};
 use super::counters::Counters;
 use super::hash::HashKey;
 use super::ids::{BackendId, PortId, WorkerId};
 use super::lane::Lane;
 use super::limiter::Limiter;
+use super::local_ports::{LocalPorts, PoolKey};
 use super::memory::{Footprint, Place};
 use super::neighbor::{Learned, NeighborEvent, NeighborSlot, Neighbors};
-use super::path::solicit;
-use super::path::{Meta, Plan};
+use super::path::{Meta, Plan, Reset, solicit};
 use super::snapshot::Snapshot;
-use super::table::{Address, Entry, OutOfMemory, Probe, Slot, Table, TableHasher};
+use super::table::{Address, Entry, Notes, OutOfMemory, Probe, Slot, Table, TableHasher};
 
 /// Sizes and keys of a shard.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct ShardConfig {
     pub backends_max: usize,
     /// Next hops.
     pub neighbors_max: usize,
+    /// Seconds that a local port of full-NAT rests before another connection to the same end may have it.
+    pub local_port_rest_s: u16,
     /// Where the memory of the connection tables should come from.
     pub place: Place,
     /// Random at every start, the same for all workers: keys of the table and of steering derive from it.
@@ -126,6 +129,10 @@ pub struct Shard {
     pub(super) echo: Limiter,
     pub(super) errors: Limiter,
     pub(super) defence: Limiter,
+    /// Full-NAT's ports.
+    pub(super) local_ports: LocalPorts,
+    /// RSTs to send when a sweep is over.
+    resets: Vec<Reset>,
     pub(super) metas: Box<[Meta]>,
     pub(super) plans: Box<[Plan]>,
     pub(super) clients: Box<[Probe]>,
@@ -147,7 +154,7 @@ pub struct ConnectionRow {
     /// Who serves it.
     pub backend: BackendId,
     /// How far it has come.
-    pub phase: super::connection::Phase,
+    pub phase: Phase,
     /// Seconds until it ends if nothing more comes.
     pub left_s: u16,
 }
@@ -175,6 +182,12 @@ impl Shard {
             echo: Limiter::new(ECHO_RATE.0, ECHO_RATE.1),
             errors: Limiter::new(ERROR_RATE.0, ERROR_RATE.1),
             defence: Limiter::new(DEFENCE_RATE.0, DEFENCE_RATE.1),
+            local_ports: LocalPorts::new(
+                config.boot_key.derive(b"ports").derive(&config.worker.0.to_be_bytes()),
+                config.connections_max.max(1 << 16),
+                config.local_port_rest_s,
+            ),
+            resets: Vec::with_capacity(RESETS_MAX),
             metas: vec![Meta::default(); super::path::BURST].into_boxed_slice(),
             clients: vec![Probe::default(); super::path::BURST].into_boxed_slice(),
             plans: vec![Plan::default(); super::path::BURST].into_boxed_slice(),
@@ -209,6 +222,7 @@ impl Shard {
                 self.counters.reset_backend(backend.id);
             }
         }
+        self.local_ports.adopt(snapshot.local_pools().iter().cloned());
         self.counters.generation.set(snapshot.generation);
     }
 
@@ -246,13 +260,27 @@ impl Shard {
     }
 
     fn sweep(&mut self, snapshot: &Snapshot, v4: usize, v6: usize, now: Now) {
-        let counters = self.counters.clone();
-        let gone = |backend| {
-            counters.connections_expired.add(1);
-            closed(&counters, snapshot, backend);
-        };
-        self.v4.sweep(v4, now.tick(), |e| gone(e.backend));
-        self.v6.sweep(v6, now.tick(), |e| gone(e.backend));
+        self.local_ports.wake(now.tick(), WAKE_MAX);
+        let Self { v4: table4, v6: table6, counters, local_ports, resets, .. } = self;
+        let (counters, tick) = (&**counters, now.tick());
+        table4.sweep(v4, tick, |entry, pair| timed_out(counters, local_ports, resets, snapshot, tick, entry, pair));
+        table6.sweep(v6, tick, |entry, pair| timed_out(counters, local_ports, resets, snapshot, tick, entry, pair));
+        counters.local_ports.set(local_ports.in_use());
+        counters.local_ports_resting.set(local_ports.resting() as u64);
+        while let Some(reset) = self.resets.pop() {
+            super::path::send_reset(self, snapshot, now, &reset);
+        }
+    }
+
+    /// Counts a connection's end and gives back what it held; `pair` is the entry of its other direction.
+    pub(super) fn closed<A: Address + Into<IpAddr>>(
+        &mut self,
+        snapshot: &Snapshot,
+        now: Tick,
+        entry: &Entry<A>,
+        pair: Option<&Entry<A>>,
+    ) {
+        closed(&self.counters, &mut self.local_ports, snapshot, now, entry, pair);
     }
 
     /// Takes in what another worker learned.
@@ -295,6 +323,10 @@ impl Shard {
     }
 }
 
+/// Local ports that one sweep may make free again.
+const WAKE_MAX: usize = 256;
+/// RSTs that one sweep may send; more connections than that end without.
+const RESETS_MAX: usize = 16;
 /// How often the timers run, a whole round of them, and the most buckets that one turn looks at.
 const TICK_NS: u64 = 100_000;
 const SWEEP_NS: u64 = 1_000_000_000;
@@ -302,14 +334,48 @@ const SWEEP_MAX: usize = 256;
 /// A connection is over when it was not used for two of these.
 const PAUSE_NS: u64 = 16_384 * 1_000_000_000;
 
-/// Counts a connection's end.
-pub(super) fn closed(counters: &Counters, snapshot: &Snapshot, backend: BackendId) {
+/// A connection that was idle for too long: see [`Shard::closed`], and who is to be told.
+fn timed_out<A: Address + Into<IpAddr>>(
+    counters: &Counters,
+    local_ports: &mut LocalPorts,
+    resets: &mut Vec<Reset>,
+    snapshot: &Snapshot,
+    now: Tick,
+    entry: &Entry<A>,
+    pair: Option<&Entry<A>>,
+) {
+    counters.connections_expired.add(1);
+    if let Some(pair) = pair
+        && entry.state.phase() == Phase::TcpEstablished
+        && resets.len() + 2 <= RESETS_MAX
+        && snapshot.backend(entry.backend).is_some_and(|backend| backend.reset_idle)
+    {
+        // What each end gets looks like the other's: from where its packets came, under the number that comes next.
+        resets.extend([(entry, pair), (pair, entry)].map(|(own, other)| Reset::of(own, other)));
+    }
+    closed(counters, local_ports, snapshot, now, entry, pair);
+}
+
+fn closed<A: Address + Into<IpAddr>>(
+    counters: &Counters,
+    local_ports: &mut LocalPorts,
+    snapshot: &Snapshot,
+    now: Tick,
+    entry: &Entry<A>,
+    pair: Option<&Entry<A>>,
+) {
     counters.connections_active.sub(1);
     // The slot of a backend that is gone may count for another one already.
-    if snapshot.backend(backend).is_some()
-        && let Some(backend) = counters.backend(backend)
+    if snapshot.backend(entry.backend).is_some()
+        && let Some(backend) = counters.backend(entry.backend)
     {
         backend.connections.sub(1);
+    }
+    if entry.notes.has(Notes::LOCAL) {
+        let reply = [Some(entry), pair].into_iter().flatten().find(|e| e.state.direction() == Direction::Reply);
+        if let Some(reply) = reply {
+            local_ports.give_back(&PoolKey::of(&reply.key()), reply.dport, now);
+        }
     }
 }
 
@@ -320,7 +386,7 @@ fn rows<A: Address + Into<IpAddr>>(
     now: Now,
 ) -> impl Iterator<Item = ConnectionRow> {
     let tick = now.tick();
-    let requests = |(_, e): &(Slot, &Entry<A>)| e.state.direction() == super::connection::Direction::Request;
+    let requests = |(_, e): &(Slot, &Entry<A>)| e.state.direction() == Direction::Request;
     table.entries_from(from, buckets, tick).filter(requests).map(move |(slot, e)| {
         let reply = if e.pair.is_some() { table.deadline(e.pair).left_s(tick) } else { 0 };
         ConnectionRow {

@@ -126,6 +126,10 @@ fn service(case: Case) -> ServiceSpec {
         protocol: case.l4.protocol(),
         mode: case.mode,
         tunnel_source: None,
+        local_addresses: Vec::new(),
+        local_ports: 1024..=65_535,
+        reset_idle: false,
+        reset_unknown: false,
         maglev_size: 65_537,
         timeouts: Timeouts::default(),
         backends: (1..=BACKENDS).map(backend).collect(),
@@ -167,6 +171,7 @@ impl Rig {
             nat: case.mode.is_nat(),
             backends_max: usize::from(BACKENDS),
             neighbors_max: 64,
+            local_port_rest_s: 120,
             place: Place::default(),
             boot_key: HashKey::from_bytes([9; 16]),
         })

@@ -13,6 +13,7 @@ impl Config {
         let tables = [
             ("dataplane.workers", old_dataplane.workers != new_dataplane.workers),
             ("dataplane.connections", old_dataplane.connections != new_dataplane.connections),
+            ("dataplane.local_port_rest", old_dataplane.local_port_rest_s != new_dataplane.local_port_rest_s),
             ("dataplane.mbufs", old_dataplane.mbufs != new_dataplane.mbufs),
             ("dataplane.eal", old_dataplane.eal != new_dataplane.eal),
             ("dataplane.hash_key", old_dataplane.hash_key != new_dataplane.hash_key),
@@ -187,6 +188,9 @@ fn service_changes(old: &Service, new: &Service) -> impl Iterator<Item = &'stati
         ("scheduler", old.scheduler != new.scheduler),
         ("tunnel_source", old.tunnel_source != new.tunnel_source),
         ("local_addresses", old.local_addresses != new.local_addresses),
+        ("local_ports", old.local_ports != new.local_ports),
+        ("reset_idle", old.reset_idle != new.reset_idle),
+        ("reset_unknown", old.reset_unknown != new.reset_unknown),
         ("maglev_size", old.maglev_size != new.maglev_size),
         ("timeouts", old.timeouts != new.timeouts),
         ("health", old.health != new.health),
@@ -260,11 +264,11 @@ address = "10.1.0.12"
     fn every_init_key_is_named() {
         let base = config(BASE);
         let restart = |edits: &[(&str, &str)]| base.needs_restart(&changed(edits)).join("; ");
-        let dataplane = "workers = [2]\nconnections = 10\nmbufs = 512\neal = ['--no-pci']\nidle = 'spin'\n\
+        let dataplane = "workers = [2]\nconnections = 10\nlocal_port_rest = 60\nmbufs = 512\neal = ['--no-pci']\nidle = 'spin'\n\
                          hash_key = '000102030405060708090a0b0c0d0e0f'\n[control]\nsocket = '/s'\ngrace = 1";
         assert_eq!(
             restart(&[("workers = 1", dataplane)]),
-            "dataplane.workers; dataplane.connections; dataplane.mbufs; dataplane.eal; dataplane.hash_key; \
+            "dataplane.workers; dataplane.connections; dataplane.local_port_rest; dataplane.mbufs; dataplane.eal; dataplane.hash_key; \
              dataplane.idle; control.socket; control.grace"
         );
         let port = "device = 'net_null9'\nmtu = 1400\nmac = '02:00:00:00:00:01'\nvlan = 7\nspread = 'queues'\ngateway = '10.0.0.1'\n\

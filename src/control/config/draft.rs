@@ -92,6 +92,9 @@ fn read_dataplane(root: &mut Reader<'_, '_, '_>) -> (Dataplane, Option<Span>) {
     if let Some(connections) = table.int("connections") {
         dataplane.connections = connections.into_inner();
     }
+    if let Some(rest) = table.duration_ms("local_port_rest") {
+        dataplane.local_port_rest_s = u16::try_from(rest.into_inner() / 1000).unwrap_or(dataplane.local_port_rest_s);
+    }
     if let Some(mbufs) = table.int("mbufs") {
         dataplane.mbufs = mbufs.into_inner();
     }

@@ -8,7 +8,7 @@ use super::keys;
 use super::model::{Backend, Health, HealthCheck, Service, Timeouts};
 use super::reader::{Reader, is_usable};
 use super::source::Span;
-use super::values::status;
+use super::values::{ports, status};
 use super::words::{HealthType, Mode, Protocol, Scheduler, State};
 
 /// Places of a service's values; `None` where a value is left out or bad.
@@ -57,6 +57,9 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
     let (maglev_size, maglev_size_span) = split(table.int("maglev_size"));
     let port_is_good = table.has("port") == port.is_some() && table.has("protocol") == protocol_span.is_some();
     let local_addresses = read_local_addresses(&mut table);
+    let (local_ports, _) = split(table.parsed("local_ports", ports));
+    let (reset_idle, _) = split(table.flag("reset_idle"));
+    let (reset_unknown, _) = split(table.flag("reset_unknown"));
     let timeouts = read_timeouts(&mut table);
     let (health, health_without_port) = read_health(&mut table).unzip();
     let (backends, backend_spans) = read_backends(&mut table);
@@ -69,6 +72,9 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
         scheduler: scheduler.unwrap_or(Scheduler::Maglev),
         tunnel_source,
         local_addresses,
+        local_ports: local_ports.unwrap_or(1024..=65_535),
+        reset_idle: reset_idle.unwrap_or(false),
+        reset_unknown: reset_unknown.unwrap_or(false),
         maglev_size: maglev_size.unwrap_or(65_537),
         timeouts,
         health,

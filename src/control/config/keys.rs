@@ -124,6 +124,8 @@ pub const EAL_ARGS_MAX: usize = 256;
 /// Bytes of the longest text in a list.
 pub const TEXT_BYTES_MAX: usize = 1024;
 
+/// `true` or `false`.
+const FLAG: Kind = Kind::Other { what: "boolean", range: "true, false", expected: "true or false" };
 const INIT: When = When::Init;
 const RELOAD: When = When::Reload;
 
@@ -153,6 +155,13 @@ pub static DATAPLANE: TableDoc = TableDoc {
             "1_000_000",
             INIT,
             "Tracked connections over all workers; at least one a worker",
+        ),
+        key(
+            "local_port_rest",
+            IDLE_TIME,
+            "120",
+            INIT,
+            "How long a local port of full-nat rests after its connection, before another one to the same backend may have it (RFC 6888 REQ-8)",
         ),
         key("mbufs", Kind::Int { min: 256, max: 16_777_216 }, "65_536", INIT, "Packet buffers of each NUMA socket"),
         key("eal", Kind::Texts, "[]", INIT, "Arguments for EAL; those after `--` on the command line follow them"),
@@ -253,7 +262,38 @@ pub static SERVICE: TableDoc = TableDoc {
             RELOAD,
             "Outer source of the tunnel to backends of its family",
         ),
-        key("local_addresses", Kind::Addresses, "[]", RELOAD, "Addresses that full-nat connects from"),
+        key(
+            "local_addresses",
+            Kind::Addresses,
+            "[]",
+            RELOAD,
+            "Addresses that full-nat connects from, one of the backends' family at least; answered for in ARP and ND",
+        ),
+        key(
+            "local_ports",
+            Kind::Other {
+                what: "string",
+                range: "\"FIRST-LAST\", 1 to 65535",
+                expected: "a range of ports from 1 to 65535 such as \"1024-65535\"",
+            },
+            "\"1024-65535\"",
+            RELOAD,
+            "Ports of `local_addresses` that full-nat connects from, never one that a VIP there has",
+        ),
+        key(
+            "reset_idle",
+            FLAG,
+            "false",
+            RELOAD,
+            "`nat`, `full-nat`: both ends of an established TCP connection that was idle for too long get a RST",
+        ),
+        key(
+            "reset_unknown",
+            FLAG,
+            "false",
+            RELOAD,
+            "`nat`, `full-nat`: a TCP packet that belongs to no connection is answered with a RST, not dropped",
+        ),
         key(
             "maglev_size",
             Kind::Prime { min: 2, max: 5_000_011 },

@@ -33,6 +33,8 @@ pub struct Dataplane {
     pub workers: Workers,
     /// Tracked connections over all workers; at least one a worker.
     pub connections: u32,
+    /// Seconds that a local port of full-nat rests after its connection: 1..=32000.
+    pub local_port_rest_s: u16,
     /// Packet buffers a socket.
     pub mbufs: u32,
     /// Arguments for EAL; those on the command line come after them.
@@ -48,6 +50,7 @@ impl Default for Dataplane {
         Self {
             workers: Workers::Count(1),
             connections: 1_000_000,
+            local_port_rest_s: 120,
             mbufs: 65_536,
             eal: Vec::new(),
             hash_key: None,
@@ -134,6 +137,12 @@ pub struct Service {
     pub tunnel_source: Option<IpAddr>,
     /// Addresses that full-nat connects from.
     pub local_addresses: Vec<IpAddr>,
+    /// Ports that full-nat connects from, inside 1..=65535.
+    pub local_ports: RangeInclusive<u16>,
+    /// Whether both ends of an established TCP connection through NAT that was idle for too long get a RST.
+    pub reset_idle: bool,
+    /// Whether a TCP packet that no connection through NAT knows is answered with a RST.
+    pub reset_unknown: bool,
     /// Slots of the Maglev lookup table: a prime, not smaller than the number of backends.
     pub maglev_size: u32,
     /// When idle connections are forgotten.

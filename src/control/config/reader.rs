@@ -97,6 +97,14 @@ impl<'t, 'i, 'f> Reader<'t, 'i, 'f> {
         })
     }
 
+    /// True or false.
+    pub fn flag(&mut self, name: &str) -> Option<Spanned<bool>> {
+        self.read(name, |value, _| match value {
+            DeValue::Boolean(flag) => Some(*flag),
+            _ => None,
+        })
+    }
+
     /// A name for commands and labels.
     pub fn name(&mut self, name: &str) -> Option<Spanned<String>> {
         self.read(name, |value, _| value.as_str().filter(|text| is_name(text)).map(str::to_owned))

@@ -81,6 +81,17 @@ pub fn status(value: &DeValue<'_>) -> Option<RangeInclusive<u16>> {
     (!range.is_empty()).then_some(range)
 }
 
+/// `FIRST-LAST`, inside 1..=65535.
+pub fn ports(text: &str) -> Option<RangeInclusive<u16>> {
+    let port = |text: &str| {
+        let digits = text.bytes().all(|b| b.is_ascii_digit());
+        text.parse::<u16>().ok().filter(|&port| digits && port > 0)
+    };
+    let (first, last) = text.split_once('-')?;
+    let range = port(first)?..=port(last)?;
+    (!range.is_empty()).then_some(range)
+}
+
 /// Whether `text` may name a port, service or backend.
 pub fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
@@ -166,6 +177,15 @@ mod tests {
         }
         assert_eq!(hash_key(&"ä".repeat(16)), None);
         assert_eq!(hash_key(&"+1".repeat(16)), None);
+    }
+
+    #[test]
+    fn port_ranges() {
+        assert_eq!(ports("1024-65535"), Some(1024..=65_535));
+        assert_eq!(ports("7-7"), Some(7..=7));
+        for bad in ["", "-", "1", "1-", "-1", "0-5", "5-4", "1-65536", "+1-2", "1 - 2", "1-2-3"] {
+            assert_eq!(ports(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -61,7 +61,7 @@ words! {
         /// Only the destination MAC address changes; the backend is on-link and answers directly.
         Dsr = "dsr",
     }
-    supported: Nat Gre Dsr
+    supported: Nat FullNat Gre Dsr
 }
 
 impl Mode {

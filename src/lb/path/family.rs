@@ -34,6 +34,8 @@ pub(super) trait Family: Address + Into<IpAddr> {
     fn tuple_hash(key: HashKey, tuple: &FiveTuple<Self>) -> u64;
     /// The worker's connections of this family.
     fn table(shard: &Shard) -> &Table<Self>;
+    /// That of the two tables.
+    fn table_of<'a>(v4: &'a Table<Ipv4Addr>, v6: &'a Table<Ipv6Addr>) -> &'a Table<Self>;
     /// The same, to change.
     fn table_mut(shard: &mut Shard) -> &mut Table<Self>;
     /// The same and what else the short way needs.
@@ -46,6 +48,8 @@ pub(super) trait Family: Address + Into<IpAddr> {
     fn replace(delta: Delta, old: Self, new: Self) -> Delta;
     /// Writes the address into `at`, which has [`Self::LEN`] bytes.
     fn put(self, at: &mut [u8]);
+    /// Reads an address that [`Self::put`] wrote to the front of `from`.
+    fn take(from: &[u8; 16]) -> Self;
     /// Corrects the IP header's checksum, if the family has one.
     fn fix_header(ip: &mut [u8], delta: Delta);
     /// Length of the IP header without options or extension headers.
@@ -77,6 +81,10 @@ impl Family for Ipv4Addr {
     #[inline]
     fn table(shard: &Shard) -> &Table<Self> {
         &shard.v4
+    }
+
+    fn table_of<'a>(v4: &'a Table<Ipv4Addr>, _: &'a Table<Ipv6Addr>) -> &'a Table<Self> {
+        v4
     }
 
     #[inline]
@@ -111,6 +119,11 @@ impl Family for Ipv4Addr {
         if let Some(at) = at.first_chunk_mut() {
             *at = self.octets();
         }
+    }
+
+    #[inline(always)]
+    fn take(&[a, b, c, d, ..]: &[u8; 16]) -> Self {
+        Ipv4Addr::new(a, b, c, d)
     }
 
     #[inline]
@@ -149,6 +162,10 @@ impl Family for Ipv6Addr {
         &shard.v6
     }
 
+    fn table_of<'a>(_: &'a Table<Ipv4Addr>, v6: &'a Table<Ipv6Addr>) -> &'a Table<Self> {
+        v6
+    }
+
     #[inline]
     fn table_mut(shard: &mut Shard) -> &mut Table<Self> {
         &mut shard.v6
@@ -181,6 +198,11 @@ impl Family for Ipv6Addr {
         if let Some(at) = at.first_chunk_mut() {
             *at = self.octets();
         }
+    }
+
+    #[inline(always)]
+    fn take(from: &[u8; 16]) -> Self {
+        Ipv6Addr::from(*from)
     }
 
     #[inline]

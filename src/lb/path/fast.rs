@@ -6,6 +6,7 @@
 use super::family::Family;
 use super::flow::{self, First};
 use super::nat::{self, End, Place};
+use super::segment::Segment;
 use super::{At, Burst, Meta, Plan, Work};
 use crate::lb::arch::prefetch;
 use crate::lb::clock::Tick;
@@ -17,6 +18,7 @@ use crate::lb::shard::Shard;
 use crate::lb::table::{Group, Table};
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::parse::FiveTuple;
+use crate::wire::protocol;
 
 /// Sends on what can take the short way: those packets are done afterwards and have their verdict. Says by which port all
 /// of the burst leaves, if it is all of it and one port.
@@ -112,7 +114,7 @@ pub(super) fn open<A: Family, P: Packet>(at: &mut At, packet: &P, meta: &mut Met
     if !has_lane || !fits || !table.is_unknown(hash, &key) {
         return false;
     }
-    if flow::open(at, &key, hash, backend, (key.dst, key.dport), first.phase()).is_err() {
+    if flow::open(at, &key, hash, backend, &key, first.phase()).is_err() {
         return false;
     }
     if first == First::Adopted {
@@ -156,7 +158,7 @@ fn send<A: Family, P: Packet, const TRANSLATES: bool, const HANDED: bool>(
 
 /// What the second round needs besides the packet.
 struct Sender<'a, A> {
-    table: &'a Table<A>,
+    table: &'a mut Table<A>,
     lanes: &'a [Lane],
     /// As many as lanes.
     backends: &'a [BackendCounters],
@@ -171,7 +173,7 @@ impl<A: Family> Sender<'_, A> {
         let (Some(lane), Some(counters)) = (self.lanes.get(lane), self.backends.get(lane)) else { return };
         let frame_len = packet.frame_len();
         if TRANSLATES && lane.change == Change::Translate {
-            translate(packet, meta, self.table);
+            translate(lane, packet, meta, self.table);
         }
         if apply::<A, P>(lane, packet, meta, frame_len) {
             *verdict = Verdict::Tx(lane.port);
@@ -223,12 +225,20 @@ fn apply<A: Family, P: Packet>(lane: &Lane, packet: &mut P, meta: &Meta, frame_l
     true
 }
 
-/// Rewrites address and port of a packet in NAT.
+/// Rewrites address and port of a packet in NAT, and notes what it says of its direction.
 #[inline(always)]
-fn translate<A: Family, P: Packet>(packet: &mut P, meta: &Meta, table: &Table<A>) {
-    let Some(entry) = table.entry(meta.hint) else { return };
+fn translate<A: Family, P: Packet>(lane: &Lane, packet: &mut P, meta: &Meta, table: &mut Table<A>) {
+    let Some(entry) = table.entry_mut(meta.hint) else { return };
     let l3 = usize::from(meta.came.l3);
-    let place = Place { l3, l4: l3 + A::HEADER_LEN, ttl: meta.ttl, protocol: entry.protocol };
-    let (old, new) = ((entry.dst, entry.dport), (entry.translated, entry.translated_port));
-    nat::rewrite_at::<A>(packet.bytes_mut(), place, End::Dst, old, new);
+    let l4 = l3 + A::HEADER_LEN;
+    let place = Place { l3, l4, ttl: meta.ttl, protocol: entry.protocol };
+    let len = usize::from(meta.ip_len) - A::HEADER_LEN;
+    if entry.protocol == protocol::TCP
+        && let Some(segment) = Segment::at(packet.bytes(), l4, len)
+    {
+        segment.note(entry, false);
+    }
+    let (address, port) = lane.inside();
+    let port = if port == 0 { entry.dport } else { port };
+    nat::rewrite_at::<A>(packet.bytes_mut(), place, End::Dst, (entry.dst, entry.dport), (A::take(address), port));
 }

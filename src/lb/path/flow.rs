@@ -2,14 +2,13 @@
 
 use super::egress::{self, Leaving};
 use super::family::Family;
-use super::nat::{self, End};
-use super::{At, Meta, Plan, errors, planned};
+use super::segment::Segment;
+use super::{At, Meta, Plan, errors, local, nat, planned, reset};
 use crate::lb::clock::Tick;
 use crate::lb::connection::{Direction, Phase, State, flags, is_syn, next_tcp, next_udp};
 use crate::lb::packet::Packet;
-use crate::lb::shard::closed;
 use crate::lb::snapshot::{Backend, Mode, Service, Snapshot};
-use crate::lb::table::{Entry, Removed, Slot};
+use crate::lb::table::{Entry, Notes, Removed, Slot};
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::parse::{FiveTuple, Kind, Parsed};
 use crate::wire::protocol;
@@ -62,6 +61,7 @@ fn hit<A: Family, P: Packet>(
 ) -> Verdict {
     let (phase, direction) = (entry.state.phase(), entry.state.direction());
     let next = match parsed.protocol {
+        protocol::TCP if entry.pair.is_some() => next_seen(at, packet.bytes(), parsed, slot, &entry),
         protocol::TCP => next_tcp(phase, direction, parsed.tcp_flags),
         _ => next_udp(phase, direction, entry.pair.is_some()),
     };
@@ -73,12 +73,32 @@ fn hit<A: Family, P: Packet>(
     }
     table.refresh(slot, deadline, next.is_evictable());
     let frame_len = packet.frame_len();
-    let verdict = match direction {
-        Direction::Request => forward(at, packet, parsed, key, (entry.translated, entry.translated_port), backend),
-        Direction::Reply => reply(at, packet, parsed, key, (entry.translated, entry.translated_port)),
+    let verdict = match nat::other_side(at, &entry, backend) {
+        None => Verdict::Drop(DropReason::NoConnection),
+        Some(new) if direction == Direction::Request => forward(at, packet, parsed, key, &new, backend),
+        Some(new) => {
+            local::note_reply(at, &entry);
+            reply(at, packet, parsed, key, &new)
+        }
     };
     count(at, backend, frame_len, verdict);
     verdict
+}
+
+/// The phase after one more TCP packet where both directions are seen, whose numbers are noted.
+#[inline]
+fn next_seen<A: Family>(at: &mut At, frame: &[u8], parsed: &Parsed, slot: Slot, entry: &Entry<A>) -> Phase {
+    let (phase, direction) = (entry.state.phase(), entry.state.direction());
+    let table = A::table_mut(at.shard);
+    let Some(segment) = Segment::of(frame, parsed) else { return phase };
+    if parsed.tcp_flags & flags::RST != 0 {
+        // What is not right is forwarded all the same: its receiver knows better.
+        return if segment.resets(entry, table.entry(entry.pair)) { Phase::TcpFin } else { phase };
+    }
+    if let Some(entry) = table.entry_mut(slot) {
+        segment.note(entry, phase == Phase::TcpSyn);
+    }
+    next_tcp(phase, direction, parsed.tcp_flags)
 }
 
 fn set_phase<A: Family>(table: &mut crate::lb::table::Table<A>, slot: Slot, phase: Phase, deadline: Tick) {
@@ -103,10 +123,8 @@ fn count(at: &At, backend: &Backend, frame_len: usize, verdict: Verdict) {
 fn close<A: Family>(at: &mut At, slot: Slot) {
     let table = A::table_mut(at.shard);
     if let Some(entry) = table.remove(slot) {
-        if entry.pair.is_some() {
-            table.remove(entry.pair);
-        }
-        closed(&at.shard.counters, at.snapshot, entry.backend);
+        let pair = if entry.pair.is_some() { table.remove(entry.pair) } else { None };
+        at.shard.closed(at.snapshot, at.now.tick(), &entry, pair.as_ref());
     }
 }
 
@@ -122,10 +140,12 @@ fn miss<A: Family, P: Packet>(
 ) -> Verdict {
     let service = match service_for(at.snapshot, &key, plan) {
         Ok(service) => service,
+        Err(DropReason::NoService) => return local::stray(at, &key),
         Err(reason) => return Verdict::Drop(reason),
     };
     let first = match first_packet(parsed.protocol, parsed.tcp_flags, service.mode) {
         Ok(first) => first,
+        Err(DropReason::NoConnection) if service.reset_unknown => return reset::unknown(at, packet, parsed),
         Err(reason) => return Verdict::Drop(reason),
     };
     // A packet that goes nowhere must not leave a connection behind.
@@ -139,18 +159,24 @@ fn miss<A: Family, P: Packet>(
         Ok(backend) => backend,
         Err(reason) => return Verdict::Drop(reason),
     };
-    let Some(translated) = translation::<A>(backend, &key) else { return Verdict::Drop(DropReason::NoBackend) };
     if first.is_some() {
         make_room::<A>(at, hash, &key, at.now.tick());
     }
-    match first.map(|first| (first, open(at, &key, hash, backend, translated, first.phase()))) {
+    let new = match translation(at, &key, backend) {
+        Ok(new) => new,
+        Err(reason) => return Verdict::Drop(reason),
+    };
+    match first.map(|first| (first, open(at, &key, hash, backend, &new, first.phase()))) {
         Some((First::Adopted, Ok(()))) => at.shard.counters.adopted.add(1),
         Some((_, Ok(()))) => {}
         Some((_, Err(reason))) if service.mode.is_nat() => return Verdict::Drop(reason),
         Some((_, Err(_))) | None => at.shard.counters.stateless.add(1),
     }
+    if service.mode.is_nat() {
+        note_first::<A>(at, packet.bytes(), parsed, hash, &key);
+    }
     let frame_len = packet.frame_len();
-    let verdict = forward(at, packet, parsed, &key, translated, backend);
+    let verdict = forward(at, packet, parsed, &key, &new, backend);
     count(at, backend, frame_len, verdict);
     verdict
 }
@@ -221,13 +247,25 @@ pub(super) fn first_packet(protocol: u8, tcp_flags: u8, mode: Mode) -> Result<Op
     Ok(middle.then_some(First::Adopted))
 }
 
-/// What NAT replaces the destination by; the key's own destination where nothing is replaced.
-fn translation<A: Family>(backend: &Backend, key: &FiveTuple<A>) -> Option<(A, u16)> {
-    if !backend.mode.is_nat() {
-        return Some((key.dst, key.dport));
+/// Notes the numbers of the packet that has just opened a connection.
+fn note_first<A: Family>(at: &mut At, frame: &[u8], parsed: &Parsed, hash: u64, key: &FiveTuple<A>) {
+    let tick = at.now.tick();
+    let table = A::table_mut(at.shard);
+    if let Some(segment) = Segment::of(frame, parsed)
+        && let Some(slot) = table.find(hash, key, tick)
+        && let Some(entry) = table.entry_mut(slot)
+    {
+        segment.note(entry, true);
     }
-    let port = if backend.port == 0 { key.dport } else { backend.port };
-    Some((A::of(backend.address)?, port))
+}
+
+/// What a new connection's first packet becomes: its own five-tuple where nothing is replaced.
+fn translation<A: Family>(at: &mut At, key: &FiveTuple<A>, backend: &Backend) -> Result<FiveTuple<A>, DropReason> {
+    if !backend.mode.is_nat() {
+        return Ok(*key);
+    }
+    let new = nat::inside(backend, key).ok_or(DropReason::NoBackend)?;
+    if backend.mode == Mode::FullNat { local::choose(at, new, backend) } else { Ok(new) }
 }
 
 /// Enters a connection into the table, in which nothing has its key.
@@ -236,14 +274,17 @@ pub(super) fn open<A: Family>(
     key: &FiveTuple<A>,
     hash: u64,
     backend: &Backend,
-    translated: (A, u16),
+    new: &FiveTuple<A>,
     phase: Phase,
 ) -> Result<(), DropReason> {
     let tick = at.now.tick();
     let deadline = tick.plus(backend.timeouts.of(phase));
-    let request = entry(key, State::new(phase, Direction::Request), backend, translated);
+    let request = entry(key, State::new(phase, Direction::Request), backend);
     if backend.mode.is_nat() {
-        open_pair(at, hash, request, backend, deadline)?;
+        if let Err(reason) = open_pair(at, hash, request, new.reversed(), backend, deadline) {
+            local::give_back(at.shard, backend.mode, &new.reversed(), tick);
+            return Err(reason);
+        }
     } else {
         let replace = is_full(at);
         insert(at, hash, request, deadline, phase.is_evictable(), replace)?;
@@ -258,18 +299,17 @@ pub(super) fn open<A: Family>(
     Ok(())
 }
 
-fn entry<A: Family>(key: &FiveTuple<A>, state: State, backend: &Backend, translated: (A, u16)) -> Entry<A> {
+fn entry<A: Family>(key: &FiveTuple<A>, state: State, backend: &Backend) -> Entry<A> {
     Entry {
         src: key.src,
         dst: key.dst,
-        translated: translated.0,
         sport: key.sport,
         dport: key.dport,
-        translated_port: translated.1,
         protocol: key.protocol,
         state,
         backend: backend.id,
-        pair: Slot::NONE,
+        notes: if backend.mode == Mode::FullNat { Notes::LOCAL } else { Notes::NONE },
+        ..Entry::empty()
     }
 }
 
@@ -291,18 +331,12 @@ fn open_pair<A: Family>(
     at: &mut At,
     hash: u64,
     mut request: Entry<A>,
+    reverse: FiveTuple<A>,
     backend: &Backend,
     deadline: Tick,
 ) -> Result<(), DropReason> {
     let tick = at.now.tick();
     let phase = request.state.phase();
-    let reverse = FiveTuple {
-        src: request.translated,
-        dst: request.src,
-        sport: request.translated_port,
-        dport: request.sport,
-        protocol: request.protocol,
-    };
     let reverse_hash = at.shard.hasher.hash(&reverse);
     make_room::<A>(at, reverse_hash, &reverse, tick);
     if let Some(other) = A::table(at.shard).find(reverse_hash, &reverse, tick) {
@@ -312,7 +346,7 @@ fn open_pair<A: Family>(
         }
         close::<A>(at, other);
     }
-    let reply = entry(&reverse, State::new(phase, Direction::Reply), backend, (request.dst, request.dport));
+    let reply = entry(&reverse, State::new(phase, Direction::Reply), backend);
     // One connection more needs one connection less, whichever of the two places it is found at.
     let replace = is_full(at) && A::table(at.shard).has_victim(reverse_hash, tick);
     // Neither may push the other out while only one of them is in.
@@ -351,16 +385,14 @@ fn insert<A: Family>(
     let inserted = A::table_mut(at.shard).insert(hash, entry, deadline, evictable, replace, tick);
     let inserted = inserted.map_err(|_| DropReason::TableFull)?;
     if let Some(Removed { entry, expired }) = inserted.removed {
-        if entry.pair.is_some() {
-            A::table_mut(at.shard).remove(entry.pair);
-        }
+        let pair = if entry.pair.is_some() { A::table_mut(at.shard).remove(entry.pair) } else { None };
         let counters = &at.shard.counters;
         if expired {
             counters.connections_expired.add(1)
         } else {
             counters.connections_evicted.add(1)
         }
-        closed(counters, at.snapshot, entry.backend);
+        at.shard.closed(at.snapshot, tick, &entry, pair.as_ref());
     }
     Ok(inserted.slot)
 }
@@ -372,20 +404,20 @@ pub(super) fn forward<A: Family, P: Packet>(
     packet: &mut P,
     parsed: &Parsed,
     key: &FiveTuple<A>,
-    translated: (A, u16),
+    new: &FiveTuple<A>,
     backend: &Backend,
 ) -> Verdict {
     match backend.mode {
         Mode::Gre => tunnel(at, packet, parsed, backend),
         Mode::Dsr => direct(at, packet, parsed, backend),
-        Mode::Nat => {
+        Mode::Nat | Mode::FullNat => {
             if parsed.ttl <= 1 {
                 return errors::time_exceeded(at, packet, parsed);
             }
             if parsed.ip_len > backend.mtu {
                 return errors::too_big(at, packet, parsed, backend.mtu);
             }
-            nat::rewrite::<A>(packet.bytes_mut(), parsed, End::Dst, (key.dst, key.dport), translated);
+            nat::rewrite(packet.bytes_mut(), parsed, key, new);
             egress::to_backend(at, packet, parsed, backend, &plain(parsed))
         }
     }
@@ -427,17 +459,17 @@ fn reply<A: Family, P: Packet>(
     packet: &mut P,
     parsed: &Parsed,
     key: &FiveTuple<A>,
-    vip: (A, u16),
+    new: &FiveTuple<A>,
 ) -> Verdict {
     if parsed.ttl <= 1 {
         return errors::time_exceeded(at, packet, parsed);
     }
-    let Some(hop) = A::route(&at.snapshot.routes, key.dst) else { return Verdict::Drop(DropReason::NoRoute) };
+    let Some(hop) = A::route(&at.snapshot.routes, new.dst) else { return Verdict::Drop(DropReason::NoRoute) };
     let mtu = at.snapshot.port(hop.port).map_or(0, |p| p.mtu);
     if parsed.ip_len > mtu {
         return errors::too_big(at, packet, parsed, mtu);
     }
-    nat::rewrite::<A>(packet.bytes_mut(), parsed, End::Src, (key.src, key.sport), vip);
+    nat::rewrite(packet.bytes_mut(), parsed, key, new);
     egress::to_hop(at, packet, hop, &plain(parsed)).0
 }
 

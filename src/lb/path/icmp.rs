@@ -149,7 +149,7 @@ fn error<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, key
             Direction::Request if key.dst == tuple.dst => {
                 to_backend(at, packet, parsed, key.src, &quoted, &entry, backend)
             }
-            Direction::Reply if key.dst == tuple.dst => to_client(at, packet, parsed, &quoted, &entry),
+            Direction::Reply if key.dst == tuple.dst => to_client(at, packet, parsed, &quoted, &entry, backend),
             _ => unknown,
         },
         (None, _) if let Some(next) = owners::next_to_ask(at.shard, at.snapshot, at.port, tuple.dst.into()) => {
@@ -206,9 +206,10 @@ fn to_backend<A: Family, P: Packet>(
     if parsed.ip_len > backend.mtu {
         return Verdict::Drop(DropReason::TooBig);
     }
-    let inside = (entry.translated, entry.translated_port);
-    let outer = nat::rewrite_ip(packet.bytes_mut(), parsed, End::Dst, entry.dst, inside.0);
-    rewrite_message(packet.bytes_mut(), parsed, quoted, End::Src, (entry.dst, entry.dport), inside, outer);
+    let Some(new) = nat::other_side(at, entry, backend) else { return Verdict::Drop(DropReason::IcmpNoConnection) };
+    // A backend of full-NAT may know no way to the router, and takes packets from local addresses.
+    let source = if new.src == entry.src { from } else { new.src };
+    rewrite(packet.bytes_mut(), parsed, quoted, entry, &new, (from, source));
     egress::to_backend(at, packet, parsed, backend, &flow::plain(parsed))
 }
 
@@ -219,20 +220,38 @@ fn to_client<A: Family, P: Packet>(
     parsed: &Parsed,
     quoted: &Quote,
     entry: &Entry<A>,
+    backend: &Backend,
 ) -> Verdict {
     if parsed.ttl <= 1 {
         return Verdict::Drop(DropReason::TtlExceeded);
     }
-    let Some(hop) = A::route(&at.snapshot.routes, entry.dst) else { return Verdict::Drop(DropReason::NoRoute) };
+    let Some(new) = nat::other_side(at, entry, backend) else { return Verdict::Drop(DropReason::IcmpNoConnection) };
+    let Some(hop) = A::route(&at.snapshot.routes, new.dst) else { return Verdict::Drop(DropReason::NoRoute) };
     if at.snapshot.port(hop.port).is_none_or(|p| parsed.ip_len > p.mtu) {
         return Verdict::Drop(DropReason::TooBig);
     }
-    let vip = (entry.translated, entry.translated_port);
     let from = A::key(parsed, packet.bytes()).src;
     // Routers behind the balancer have addresses that clients need not know (RFC 5508 REQ-4 b).
-    let outer = nat::rewrite_ip(packet.bytes_mut(), parsed, End::Src, from, vip.0);
-    rewrite_message(packet.bytes_mut(), parsed, quoted, End::Dst, (entry.src, entry.sport), vip, outer);
+    rewrite(packet.bytes_mut(), parsed, quoted, entry, &new, (from, new.src));
     egress::to_hop(at, packet, hop, &flow::plain(parsed)).0
+}
+
+/// Translates an error about a packet of the other direction than `entry`, whose packets leave as `new`; `from` is its
+/// source, and what becomes of that.
+fn rewrite<A: Family>(
+    frame: &mut [u8],
+    parsed: &Parsed,
+    quoted: &Quote,
+    entry: &Entry<A>,
+    new: &FiveTuple<A>,
+    from: (A, A),
+) {
+    let outer = nat::rewrite_ip(frame, parsed, from, (entry.dst, new.dst));
+    rewrite_message(frame, parsed, quoted, End::Src, (entry.dst, entry.dport), (new.dst, new.dport), outer);
+    if (entry.src, entry.sport) != (new.src, new.sport) {
+        let done = Delta::default();
+        rewrite_message(frame, parsed, quoted, End::Dst, (entry.src, entry.sport), (new.src, new.sport), done);
+    }
 }
 
 /// Replaces one end of the quoted packet and corrects the message's checksum. `outer` is the change of the message's
@@ -261,7 +280,7 @@ fn rewrite_message<A: Family>(
 pub(super) fn answers_for(at: &At, addr: IpAddr) -> bool {
     match at.snapshot.local(addr) {
         Some(Local::Own(port)) => port == at.port,
-        Some(Local::Vip { .. }) => true,
+        Some(Local::Vip { .. } | Local::Local) => true,
         None => false,
     }
 }

@@ -12,15 +12,19 @@ mod fast;
 mod flow;
 mod glance;
 mod icmp;
+mod local;
 mod nat;
 mod neighbor;
 mod owners;
 mod reasons;
+mod reset;
+mod segment;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub use egress::complete;
 pub use neighbor::{announcements, solicit};
+pub use reset::{Reset, send as send_reset};
 
 use super::clock::{Now, Tick};
 use super::ids::{PortId, ServiceId};
@@ -179,7 +183,7 @@ pub fn process<P: Packet>(
         {
             let place = if handed { usize::from(meta.at) } else { at };
             let (Some(packet), Some(verdict)) = (packets.get_mut(place), verdicts.get_mut(place)) else { continue };
-            let at = &mut At { shard, snapshot, now, port: meta.came.port };
+            let at = &mut At { shard, snapshot, now, origin, port: meta.came.port };
             let kind = meta.work as u8;
             if fast::open::<Ipv4Addr, P>(at, packet, meta, *plan) || fast::open::<Ipv6Addr, P>(at, packet, meta, *plan)
             {
@@ -317,6 +321,7 @@ pub(super) struct At<'a> {
     shard: &'a mut Shard,
     snapshot: &'a Snapshot,
     now: Now,
+    origin: Origin,
     /// The port that the packet came in by.
     port: PortId,
 }

@@ -1,8 +1,12 @@
 //! Rewrites addresses and ports, and keeps every checksum as right or as wrong as it was (RFC 3022 4.1, RFC 1624).
 
+use super::At;
 use super::family::Family;
+use crate::lb::connection::Direction;
+use crate::lb::snapshot::{Backend, Mode};
+use crate::lb::table::Entry;
 use crate::wire::checksum::Delta;
-use crate::wire::parse::{EXTENSION_BYTES_MAX, Parsed};
+use crate::wire::parse::{EXTENSION_BYTES_MAX, FiveTuple, Parsed};
 use crate::wire::protocol;
 
 /// Which end of a packet is replaced.
@@ -14,11 +18,55 @@ pub(super) enum End {
     Dst,
 }
 
-/// Replaces one end of a TCP or UDP packet and takes one from its TTL.
+/// The five-tuple of a request as the backend gets it from the client itself; `None` if the families differ.
 #[inline]
-pub(super) fn rewrite<A: Family>(frame: &mut [u8], parsed: &Parsed, end: End, old: (A, u16), new: (A, u16)) {
+pub(super) fn inside<A: Family>(backend: &Backend, key: &FiveTuple<A>) -> Option<FiveTuple<A>> {
+    let dport = if backend.port == 0 { key.dport } else { backend.port };
+    Some(FiveTuple { dst: A::of(backend.address)?, dport, ..*key })
+}
+
+/// The five-tuple that a packet of a known connection leaves with: its own where nothing is replaced.
+#[inline]
+pub(super) fn other_side<A: Family>(at: &At, entry: &Entry<A>, backend: &Backend) -> Option<FiveTuple<A>> {
+    let key = entry.key();
+    match (backend.mode, entry.state.direction()) {
+        // The other entry is another wait for memory; here all that it says follows from the backend.
+        (Mode::Nat, Direction::Request) => inside(backend, &key),
+        (Mode::Nat, Direction::Reply) => {
+            let service = at.snapshot.service(backend.service)?;
+            Some(FiveTuple { src: A::of(service.vip)?, sport: service.port.unwrap_or(key.sport), ..key })
+        }
+        (Mode::FullNat, _) => Some(A::table(at.shard).entry(entry.pair)?.key().reversed()),
+        _ => Some(key),
+    }
+}
+
+/// Replaces what differs between two five-tuples in a TCP or UDP packet and takes one from its TTL.
+#[inline]
+pub(super) fn rewrite<A: Family>(frame: &mut [u8], parsed: &Parsed, old: &FiveTuple<A>, new: &FiveTuple<A>) {
     let place = Place { l3: parsed.l3.into(), l4: parsed.l4.into(), ttl: parsed.ttl, protocol: parsed.protocol };
-    rewrite_at(frame, place, end, old, new);
+    let (src, dst) = ((old.src, old.sport), (old.dst, old.dport));
+    let (new_src, new_dst) = ((new.src, new.sport), (new.dst, new.dport));
+    if src == new_src {
+        rewrite_at(frame, place, End::Dst, dst, new_dst);
+    } else if dst == new_dst {
+        rewrite_at(frame, place, End::Src, src, new_src);
+    } else {
+        put_end::<A>(frame, &place, End::Src, src, new_src);
+        rewrite_at(frame, place, End::Dst, dst, new_dst);
+    }
+}
+
+/// Replaces one end of a TCP or UDP packet.
+fn put_end<A: Family>(frame: &mut [u8], place: &Place, end: End, old: (A, u16), new: (A, u16)) {
+    let address = A::replace(Delta::default(), old.0, new.0);
+    if let Some(ip) = frame.get_mut(place.l3..) {
+        put_address(ip, end, new.0);
+        A::fix_header(ip, address);
+    }
+    let Some(l4) = frame.get_mut(place.l4..) else { return };
+    put_port(l4, end, new.1);
+    fix_l4(l4, place.protocol, address.replace_u16(old.1, new.1));
 }
 
 /// Where the headers of a packet are, and what the rewrite has to know of them.
@@ -31,7 +79,7 @@ pub(super) struct Place {
     pub protocol: u8,
 }
 
-/// [`rewrite`] for a caller without a whole [`Parsed`].
+/// Replaces one end of a TCP or UDP packet and takes one from its TTL.
 #[inline(always)]
 pub(super) fn rewrite_at<A: Family>(frame: &mut [u8], place: Place, end: End, old: (A, u16), new: (A, u16)) {
     let Place { l3, l4, ttl, protocol } = place;
@@ -47,15 +95,17 @@ pub(super) fn rewrite_at<A: Family>(frame: &mut [u8], place: Place, end: End, ol
     fix_l4(l4, protocol, ports);
 }
 
-/// Replaces one end of an ICMP message's IP header and takes one from its TTL; the ICMP checksum is the caller's.
-pub(super) fn rewrite_ip<A: Family>(frame: &mut [u8], parsed: &Parsed, end: End, old: A, new: A) -> Delta {
-    let address = A::replace(Delta::default(), old, new);
+/// Replaces both ends of an ICMP message's IP header, each old by new, and takes one from its TTL; the ICMP checksum is
+/// the caller's.
+pub(super) fn rewrite_ip<A: Family>(frame: &mut [u8], parsed: &Parsed, src: (A, A), dst: (A, A)) -> Delta {
+    let addresses = A::replace(A::replace(Delta::default(), src.0, src.1), dst.0, dst.1);
     if let Some(ip) = frame.get_mut(usize::from(parsed.l3)..) {
-        put_address(ip, end, new);
+        put_address(ip, End::Src, src.1);
+        put_address(ip, End::Dst, dst.1);
         let ttl = decrement_ttl::<A>(ip, parsed.ttl);
-        A::fix_header(ip, address.and(ttl));
+        A::fix_header(ip, addresses.and(ttl));
     }
-    address
+    addresses
 }
 
 /// Replaces one end of a packet quoted in an ICMP error, as far as it is there, and says what that does to the checksum

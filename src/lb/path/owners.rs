@@ -26,10 +26,18 @@ enum By {
 
 impl By {
     /// For a packet of a flow to `dst` that came by a port; `is_placed` if the device keeps connections on one queue.
-    fn of(snapshot: &Snapshot, is_placed: bool, dst: IpAddr) -> Self {
+    fn of(snapshot: &Snapshot, port: PortId, dst: IpAddr, protocol: u8, dport: u16) -> Self {
+        let port = snapshot.port(port);
+        let is_placed = port.is_some_and(|port| port.is_placed);
         match snapshot.local(dst) {
+            // A reply to a local port, which was chosen so that the NIC brings it to its owner.
+            Some(Local::Local) if port.is_some_and(|port| port.rss.is_some()) => Self::Arrival,
+            Some(Local::Local) => Self::Destination,
+            Some(Local::Vip { local: true, .. }) if snapshot.find_service(dst, protocol, dport).is_none() => {
+                Self::Destination
+            }
             // The device has placed the packets itself.
-            Some(Local::Vip { nat: false }) if is_placed => Self::Arrival,
+            Some(Local::Vip { nat: false, .. }) if is_placed => Self::Arrival,
             // Nothing is served there.
             Some(Local::Own(_)) => Self::Arrival,
             Some(Local::Vip { .. }) => Self::Source,
@@ -70,13 +78,10 @@ fn hand_over_of<A: Family>(
         }
         let tuple: FiveTuple<A> = meta.probe.words.tuple();
         let by = match last {
-            Some((port, dst, by)) if port == meta.came.port && dst == tuple.dst => by,
-            _ => {
-                let is_placed = snapshot.port(meta.came.port).is_some_and(|port| port.is_placed);
-                By::of(snapshot, is_placed, tuple.dst.into())
-            }
+            Some((port, dst, dport, by)) if port == meta.came.port && dst == tuple.dst && dport == tuple.dport => by,
+            _ => By::of(snapshot, meta.came.port, tuple.dst.into(), tuple.protocol, tuple.dport),
         };
-        last = Some((meta.came.port, tuple.dst, by));
+        last = Some((meta.came.port, tuple.dst, tuple.dport, by));
         client.words = match by {
             By::Arrival => continue,
             By::Source => steer::client(tuple.src, tuple.sport, tuple.protocol),
@@ -129,9 +134,10 @@ pub(super) fn of_error(
     }
     // The quote shows a packet of the other direction.
     let (src, dst, sport, dport, protocol) = icmp::quoted_reversed(parsed, frame)?;
+    let by = By::of(snapshot, port, dst, protocol, dport);
     let port = snapshot.port(port)?;
     let by_client = |address, port| Some(steer::by_client(&shard.steer, address, port, protocol, snapshot.workers));
-    match (By::of(snapshot, port.is_placed, dst), &port.rss) {
+    match (by, &port.rss) {
         (By::Source, _) => by_client(src, sport),
         (By::Destination, _) => by_client(dst, dport),
         (By::Arrival, _) if matches!(snapshot.local(dst), Some(Local::Own(_))) => None,
@@ -147,6 +153,6 @@ pub(super) fn of_error(
 pub(super) fn next_to_ask(shard: &Shard, snapshot: &Snapshot, port: PortId, dst: IpAddr) -> Option<WorkerId> {
     let port = snapshot.port(port)?;
     let is_unknown =
-        port.is_placed && port.rss.is_none() && matches!(snapshot.local(dst), Some(Local::Vip { nat: false }));
+        port.is_placed && port.rss.is_none() && matches!(snapshot.local(dst), Some(Local::Vip { nat: false, .. }));
     Some(WorkerId(shard.worker.0 + 1)).filter(|next| is_unknown && next.0 < snapshot.workers)
 }

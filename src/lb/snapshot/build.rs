@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::index::{Index, Key};
@@ -9,6 +10,7 @@ use super::{ANY_PORT, Backend, Local, Mode, Outer, Port, Routes, Service, Snapsh
 use super::{BackendSpec, PortSpec, ServiceSpec, SnapshotSpec};
 use crate::lb::hash::HashKey;
 use crate::lb::ids::{PortId, ServiceId};
+use crate::lb::local_ports::PoolKey;
 use crate::lb::maglev::{self, Maglev, MaglevError};
 
 /// Why a snapshot could not be built. The configuration's checks find these first and name the line.
@@ -43,11 +45,16 @@ impl Snapshot {
     pub fn build(spec: SnapshotSpec, previous: Option<&Snapshot>) -> Result<Snapshot, BuildError> {
         let translates = spec.services.iter().any(|service| service.mode.is_nat());
         let is_placed = |port: &PortSpec| port.is_placed || port.rss.is_some();
+        let any = |mode| spec.services.iter().any(|service| service.mode == mode);
+        // Where the replies of full-NAT arrive is known only of a NIC that tells how it spreads them.
+        let is_told = |port: &PortSpec| port.rss.is_some();
+        let all_stay =
+            if any(Mode::FullNat) { spec.ports.iter().all(is_told) } else { spec.ports.iter().all(is_placed) };
         let mut snapshot = Snapshot {
             generation: spec.generation,
             workers: spec.workers,
             routes: routes(&spec.ports),
-            steers: spec.workers > 1 && (translates || !spec.ports.iter().all(is_placed)),
+            steers: spec.workers > 1 && (any(Mode::Nat) || !all_stay),
             translates,
             flow_key: spec.hash_key.derive(b"flow"),
             ports: spec.ports.into_iter().map(port).collect(),
@@ -56,7 +63,9 @@ impl Snapshot {
             by_vip: Index::new([].into_iter()),
             locals: Index::new([].into_iter()),
             vips: Box::default(),
+            local_pools: Box::default(),
         };
+        let mut pools = Pools::default();
         let mut locals = HashMap::new();
         let mut by_vip = Vec::with_capacity(spec.services.len());
         for (id, port) in snapshot.ports.iter().enumerate() {
@@ -76,8 +85,10 @@ impl Snapshot {
             let id = ServiceId(index as u32);
             by_vip.push((Key::new(service.vip, service.protocol, service.port.unwrap_or(ANY_PORT)), id));
             add_vip(&mut locals, service.vip, service.mode);
+            service.local_addresses.iter().for_each(|&address| add_local(&mut locals, address));
             for backend in &service.backends {
-                let built = snapshot.build_backend(id, &service, backend)?;
+                let mut built = snapshot.build_backend(id, &service, backend)?;
+                built.local_pools = pools.towards(&service, backend);
                 if let Some(place) = backends.get_mut(backend.id.slot()) {
                     *place = Some(built);
                 }
@@ -85,7 +96,8 @@ impl Snapshot {
             services.push(build_service(service, table_key, &old)?);
         }
         snapshot.by_vip = Index::new(by_vip.into_iter());
-        let is_vip = |(&address, &local): (&IpAddr, &Local)| matches!(local, Local::Vip { .. }).then_some(address);
+        snapshot.local_pools = pools.all.into();
+        let is_vip = |(&address, &local): (&IpAddr, &Local)| (!matches!(local, Local::Own(_))).then_some(address);
         snapshot.vips = locals.iter().filter_map(is_vip).collect();
         snapshot.locals = Index::new(locals.into_iter().map(|(address, local)| (Key::new(address, 0, 0), local)));
         snapshot.services = services.into();
@@ -120,6 +132,8 @@ impl Snapshot {
             timeouts: service.timeouts,
             address: spec.address,
             hop,
+            local_pools: Box::default(),
+            reset_idle: service.reset_idle,
             // Without a port to leave by, that is the reason to give, not the size.
             mtu: egress.map_or(u16::MAX, |p| p.mtu),
             outer,
@@ -129,8 +143,43 @@ impl Snapshot {
 }
 
 fn add_vip(locals: &mut HashMap<IpAddr, Local>, vip: IpAddr, mode: Mode) {
-    let known = matches!(locals.get(&vip), Some(Local::Vip { nat: true }));
-    locals.insert(vip, Local::Vip { nat: known || mode.is_nat() });
+    let (nat, local) = match locals.get(&vip) {
+        Some(&Local::Vip { nat, local }) => (nat, local),
+        known => (false, known == Some(&Local::Local)),
+    };
+    // Full-NAT chooses a local port that brings replies back to whoever has the connection.
+    locals.insert(vip, Local::Vip { nat: nat || mode == Mode::Nat, local });
+}
+
+fn add_local(locals: &mut HashMap<IpAddr, Local>, address: IpAddr) {
+    match locals.get_mut(&address) {
+        Some(Local::Vip { local, .. }) => *local = true,
+        _ => _ = locals.insert(address, Local::Local),
+    }
+}
+
+/// Pools of local ports, each once, whichever backends share it.
+#[derive(Default)]
+struct Pools {
+    all: Vec<(PoolKey, RangeInclusive<u16>)>,
+    numbers: HashMap<PoolKey, u32>,
+}
+
+impl Pools {
+    /// The numbers of those towards a backend.
+    fn towards(&mut self, service: &ServiceSpec, backend: &BackendSpec) -> Box<[u32]> {
+        let of_family = |address: &&IpAddr| address.is_ipv4() == backend.address.is_ipv4();
+        let remote_port = backend.port.or(service.port).unwrap_or(0);
+        let key = |&local| PoolKey { local, remote: backend.address, remote_port, protocol: service.protocol };
+        let keys: Vec<PoolKey> = service.local_addresses.iter().filter(of_family).map(key).collect();
+        let number = |key| {
+            *self.numbers.entry(key).or_insert_with(|| {
+                self.all.push((key, service.local_ports.clone()));
+                self.all.len() as u32 - 1
+            })
+        };
+        keys.into_iter().map(number).collect()
+    }
 }
 
 fn port(spec: PortSpec) -> Port {
@@ -184,6 +233,7 @@ fn build_service(spec: ServiceSpec, key: HashKey, old: &HashMap<&str, &Service>)
         port: spec.port,
         protocol: spec.protocol,
         mode: spec.mode,
+        reset_unknown: spec.reset_unknown,
         backends: spec.backends.iter().map(|b| b.id).collect(),
         maglev,
         maglev_size: spec.maglev_size,

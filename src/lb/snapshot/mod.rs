@@ -7,6 +7,7 @@ mod routes;
 mod spec;
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 pub use build::BuildError;
@@ -18,6 +19,7 @@ pub use spec::{BackendSpec, Mode, PortSpec, ServiceSpec, SnapshotSpec};
 use super::connection::Timeouts;
 use super::hash::HashKey;
 use super::ids::{BackendId, PortId, ServiceId};
+use super::local_ports::PoolKey;
 use super::maglev::Maglev;
 use super::steer::Rss;
 use crate::wire::ethernet::MacAddr;
@@ -43,6 +45,7 @@ pub struct Snapshot {
     by_vip: Index<ServiceId>,
     locals: Index<Local>,
     vips: Box<[IpAddr]>,
+    local_pools: Box<[(PoolKey, RangeInclusive<u16>)]>,
 }
 
 /// One port as the packet path sees it.
@@ -102,7 +105,11 @@ pub enum Local {
     Vip {
         /// True if a NAT service has this VIP.
         nat: bool,
+        /// True if full-NAT connects from this address too.
+        local: bool,
     },
+    /// Full-NAT connects to backends from it.
+    Local,
 }
 
 /// One service as the packet path sees it.
@@ -118,6 +125,8 @@ pub struct Service {
     pub protocol: u8,
     /// How packets reach the backends.
     pub mode: Mode,
+    /// NAT modes: whether a TCP packet that no connection knows is answered with a RST.
+    pub reset_unknown: bool,
     /// In the order of the configuration.
     pub backends: Box<[BackendId]>,
     maglev: Arc<Maglev>,
@@ -160,6 +169,10 @@ pub struct Backend {
     pub address: IpAddr,
     /// Where its packets leave.
     pub hop: Option<Hop>,
+    /// Full-NAT: the pools of local ports towards it, by number in [`Snapshot::local_pools`].
+    pub local_pools: Box<[u32]>,
+    /// NAT modes: whether both ends get a RST when an established TCP connection has been idle for too long.
+    pub reset_idle: bool,
     /// Largest IP packet on the leaving port, in bytes.
     pub mtu: u16,
     /// The tunnel to it, in tunnel modes.
@@ -219,7 +232,12 @@ impl Snapshot {
         self.ports.iter().any(|port| port.is_on_link(addr))
     }
 
-    /// All VIPs, each once.
+    /// The pools of local ports that full-NAT takes from, and which ports they have.
+    pub fn local_pools(&self) -> &[(PoolKey, RangeInclusive<u16>)] {
+        &self.local_pools
+    }
+
+    /// All VIPs and local addresses, each once.
     pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
         self.vips.iter().copied()
     }

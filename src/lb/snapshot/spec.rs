@@ -1,6 +1,7 @@
 //! What a snapshot is built from: plain values that were already checked.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::lb::connection::Timeouts;
@@ -14,6 +15,8 @@ use crate::wire::ethernet::MacAddr;
 pub enum Mode {
     /// Destination address and port replaced; replies pass here and get the VIP back.
     Nat,
+    /// Both ends replaced: the backend sees a local address, so replies pass here whatever its routes are.
+    FullNat,
     /// In a GRE tunnel (RFC 2784); replies go straight to the client.
     Gre,
     /// By MAC address alone; replies go straight to the client.
@@ -25,6 +28,7 @@ impl Mode {
     pub fn label(self) -> &'static str {
         match self {
             Mode::Nat => "nat",
+            Mode::FullNat => "full-nat",
             Mode::Gre => "gre",
             Mode::Dsr => "dsr",
         }
@@ -33,7 +37,7 @@ impl Mode {
     /// True if replies pass the balancer.
     #[inline]
     pub fn is_nat(self) -> bool {
-        self == Mode::Nat
+        matches!(self, Mode::Nat | Mode::FullNat)
     }
 }
 
@@ -90,6 +94,14 @@ pub struct ServiceSpec {
     pub mode: Mode,
     /// Outer source address of tunnels; `None` for the leaving port's first address of the family.
     pub tunnel_source: Option<IpAddr>,
+    /// Full-NAT: addresses that connections to backends come from.
+    pub local_addresses: Vec<IpAddr>,
+    /// Full-NAT: ports of those addresses.
+    pub local_ports: RangeInclusive<u16>,
+    /// NAT modes: whether both ends get a RST when an established TCP connection has been idle for too long.
+    pub reset_idle: bool,
+    /// NAT modes: whether a TCP packet that no connection knows is answered with a RST.
+    pub reset_unknown: bool,
     /// Slots of the Maglev table; prime.
     pub maglev_size: u32,
     /// Idle times.

@@ -48,8 +48,8 @@ fn own_addresses_and_vips_are_told_apart() {
         ("10.1.0.254", Some(Local::Own(PortId(1)))),
         ("fd01::fe", Some(Local::Own(PortId(1)))),
         (&link_local, Some(Local::Own(PortId(0)))),
-        ("192.0.2.10", Some(Local::Vip { nat: true })),
-        ("192.0.2.20", Some(Local::Vip { nat: false })),
+        ("192.0.2.10", Some(Local::Vip { nat: true, local: false })),
+        ("192.0.2.20", Some(Local::Vip { nat: false, local: false })),
         ("10.0.0.1", None),
         ("10.1.0.1", None),
     ] {

@@ -90,14 +90,49 @@ pub struct Entry<A> {
     pub protocol: u8,
     /// State, and which direction this is.
     pub state: State,
-    /// NAT: the port that goes with `translated`, host order.
-    pub translated_port: u16,
-    /// NAT: the address that replaces the destination (requests) or the source (replies).
-    pub translated: A,
+    /// What else is known of the connection.
+    pub notes: Notes,
     /// Who serves the connection.
     pub backend: BackendId,
     /// NAT: the entry of the other direction, else [`Slot::NONE`].
     pub pair: Slot,
+    /// TCP through NAT: the sequence number that follows what was sent in this direction so far, if [`Notes::SENT`].
+    pub next: u32,
+    /// TCP through NAT: the last acknowledgment number that was sent in this direction, if [`Notes::ACKED`].
+    pub ack: u32,
+}
+
+/// Facts about a connection that are either so or not, in one byte of an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notes(u8);
+
+impl Notes {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// `next` says something.
+    pub const SENT: Self = Self(1);
+    /// `ack` says something.
+    pub const ACKED: Self = Self(2);
+    /// Full-NAT: the other side of the reply is a local address and port, to be given back in the end.
+    pub const LOCAL: Self = Self(4);
+
+    /// Whether all of `other` is so.
+    #[inline]
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Adds `other`.
+    #[inline]
+    pub fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// Takes `other` away.
+    #[inline]
+    pub fn remove(&mut self, other: Self) {
+        self.0 &= !other.0;
+    }
 }
 
 impl<A: Address> Entry<A> {
@@ -106,14 +141,27 @@ impl<A: Address> Entry<A> {
         Self {
             src: A::UNSPECIFIED,
             dst: A::UNSPECIFIED,
-            translated: A::UNSPECIFIED,
             sport: 0,
             dport: 0,
-            translated_port: 0,
+            notes: Notes::NONE,
             protocol: 0,
             state: State::default(),
             backend: BackendId::default(),
             pair: Slot::NONE,
+            next: 0,
+            ack: 0,
+        }
+    }
+
+    /// The five-tuple of the packets that the entry is for.
+    #[inline]
+    pub fn key(&self) -> crate::wire::parse::FiveTuple<A> {
+        crate::wire::parse::FiveTuple {
+            src: self.src,
+            dst: self.dst,
+            sport: self.sport,
+            dport: self.dport,
+            protocol: self.protocol,
         }
     }
 

@@ -10,7 +10,7 @@ mod key;
 
 pub use bucket::Bucket;
 use bucket::PLACES;
-pub use entry::{Address, Entry};
+pub use entry::{Address, Entry, Notes};
 pub use hasher::{Probe, TableHasher};
 pub use key::{Words, ends};
 
@@ -360,8 +360,8 @@ impl<A: Address> Table<A> {
     }
 
     /// Looks at the next `count` buckets in turn and removes what has timed out, both directions at once; calls `gone`
-    /// once a connection, with its first entry found.
-    pub fn sweep(&mut self, count: usize, now: Tick, mut gone: impl FnMut(&Entry<A>)) {
+    /// once a connection, with its first entry found and the other one.
+    pub fn sweep(&mut self, count: usize, now: Tick, mut gone: impl FnMut(&Entry<A>, Option<&Entry<A>>)) {
         for _ in 0..count.min(self.groups.len()) {
             let at = self.sweep_at;
             self.sweep_at = if at + 1 == self.groups.len() { 0 } else { at + 1 };
@@ -375,10 +375,8 @@ impl<A: Address> Table<A> {
                     continue;
                 }
                 if let Some(entry) = self.remove(slot) {
-                    if entry.pair.is_some() {
-                        self.remove(entry.pair);
-                    }
-                    gone(&entry);
+                    let pair = if entry.pair.is_some() { self.remove(entry.pair) } else { None };
+                    gone(&entry, pair.as_ref());
                 }
             }
         }

@@ -259,7 +259,7 @@ impl Both {
             }
             Step::Sweep { count } => {
                 let mut gone = Vec::new();
-                self.table.sweep(count, Tick(self.now_s as u16), |e| gone.push(Self::number_of(e)));
+                self.table.sweep(count, Tick(self.now_s as u16), |e, _| gone.push(Self::number_of(e)));
                 for n in gone {
                     assert!(!self.is_alive(&self.model[&n]));
                     self.forget(n);
@@ -421,7 +421,7 @@ fn a_connection_lives_as_long_as_its_later_direction() {
     both.now_s += 1;
     assert_eq!(both_found(&both), [false, false]);
     let mut gone = 0;
-    both.table.sweep(usize::MAX, both.tick(), |_| gone += 1);
+    both.table.sweep(usize::MAX, both.tick(), |_, _| gone += 1);
     assert_eq!(gone, 1, "one connection, though two entries");
 }
 
@@ -494,7 +494,7 @@ fn a_hint_is_worth_nothing_once_its_connection_is_gone() {
     let hints: Vec<_> = (0..100).map(|n| table.find(hash_of(4, &key(n)), &key(n), Tick(0)).unwrap()).collect();
     // Gone by removal, by the sweep, and pushed out by the one that takes the place.
     assert_eq!(table.remove(hints[0]).map(|e| (e.src, e.sport)), Some((key(0).src, key(0).sport)));
-    table.sweep(usize::MAX, Tick(60), |_| {});
+    table.sweep(usize::MAX, Tick(60), |_, _| {});
     for n in 0..100u32 {
         let (gone, hint) = (n <= 10, hints[n as usize]);
         assert_eq!(table.entry(hint).unwrap().has(&words(n)), !gone, "{n}");

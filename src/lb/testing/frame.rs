@@ -17,6 +17,8 @@ pub struct Frame {
     pub dst: (IpAddr, u16),
     pub protocol: u8,
     pub flags: u8,
+    pub seq: u32,
+    pub ack: u32,
     pub ttl: u8,
     pub df: bool,
     pub tos: u8,
@@ -42,6 +44,8 @@ impl Frame {
             dst: end(dst),
             protocol,
             flags: 0,
+            seq: 1,
+            ack: 2,
             ttl: 64,
             df: true,
             tos: 0,
@@ -87,7 +91,9 @@ impl Frame {
             6 => {
                 l4.extend(self.src.1.to_be_bytes());
                 l4.extend(self.dst.1.to_be_bytes());
-                l4.extend([0, 0, 0, 1, 0, 0, 0, 2, 0x50, self.flags, 1, 0, 0, 0, 0, 0]);
+                l4.extend(self.seq.to_be_bytes());
+                l4.extend(self.ack.to_be_bytes());
+                l4.extend([0x50, self.flags, 1, 0, 0, 0, 0, 0]);
                 Some(16)
             }
             17 => {

@@ -89,10 +89,19 @@ pub fn service(name: &str, mode: Mode, protocol: u8, vip: (&str, u16), slot: usi
         protocol,
         mode,
         tunnel_source: None,
+        local_addresses: Vec::new(),
+        local_ports: 1024..=65_535,
+        reset_idle: false,
+        reset_unknown: false,
         maglev_size: 251,
         timeouts: Timeouts::default(),
         backends: backends.iter().enumerate().map(backend).collect(),
     }
+}
+
+/// With local addresses on the backends' network.
+pub fn full_nat(service: ServiceSpec) -> ServiceSpec {
+    ServiceSpec { local_addresses: vec![ip("10.1.0.100"), ip("fd01::100")], ..service }
 }
 
 pub fn spec(services: Vec<ServiceSpec>) -> SnapshotSpec {
@@ -101,7 +110,7 @@ pub fn spec(services: Vec<ServiceSpec>) -> SnapshotSpec {
 
 /// One VIP of each family for each mode, with TCP on port 80 and UDP on port 53; two backends each.
 ///
-/// NAT on .10, GRE on .20 (IPv4 and IPv6 backends), DSR on .30.
+/// NAT on .10, GRE on .20 (IPv4 and IPv6 backends), DSR on .30, full-NAT on .50 from 10.1.0.100 and fd01::100.
 pub fn all_modes() -> SnapshotSpec {
     let (tcp, udp) = (6, 17);
     let nat4 = ["10.1.0.1:8080", "10.1.0.2:8080"];
@@ -123,5 +132,9 @@ pub fn all_modes() -> SnapshotSpec {
         s("dsr4", Mode::Dsr, tcp, ("192.0.2.30", 80), 20, &v4),
         s("dsr6", Mode::Dsr, tcp, ("2001:db8::30", 80), 22, &v6),
         s("any", Mode::Nat, udp, ("192.0.2.40", 0), 24, &["10.1.0.5"]),
+        full_nat(s("full4", Mode::FullNat, tcp, ("192.0.2.50", 80), 25, &nat4)),
+        full_nat(s("full4u", Mode::FullNat, udp, ("192.0.2.50", 53), 27, &nat4)),
+        full_nat(s("full6", Mode::FullNat, tcp, ("2001:db8::50", 80), 29, &nat6)),
+        full_nat(s("full6u", Mode::FullNat, udp, ("2001:db8::50", 53), 31, &nat6)),
     ])
 }

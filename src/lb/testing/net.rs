@@ -107,6 +107,7 @@ impl Net {
                 nat,
                 backends_max: BACKENDS_MAX,
                 neighbors_max: 64,
+                local_port_rest_s: 120,
                 place: Place::default(),
                 boot_key: HashKey::from_bytes([9; 16]),
             })

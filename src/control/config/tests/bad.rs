@@ -59,7 +59,7 @@ t.toml:9:7: `mtu` must be an integer from 576 to 9600, not 15000
 t.toml:11:3: unknown key `services` in the file, did you mean `service`?
   11 | [[services]]
      |   ^^^^^^^^
-t.toml:17:8: mode `ipip` is not supported yet (supported: nat, gre, dsr)
+t.toml:17:8: mode `ipip` is not supported yet (supported: nat, full-nat, gre, dsr)
   17 | mode = "ipip"
      |        ^^^^^^
 t.toml:18:13: `scheduler` must be one of maglev, not "magleff", did you mean `maglev`?
@@ -208,9 +208,9 @@ fn services_by_themselves() {
     let of = |keys: &str| service_error("gre", keys, backend);
     assert_eq!(
         service_error("gree", "", backend),
-        "`mode` must be one of nat, gre, dsr, not \"gree\", did you mean `gre`?"
+        "`mode` must be one of nat, full-nat, gre, dsr, not \"gree\", did you mean `gre`?"
     );
-    for mode in ["full-nat", "ipip", "gue"] {
+    for mode in ["ipip", "gue"] {
         let message = format!("mode `{mode}` is not supported yet (supported: nat, gre, dsr)");
         assert_eq!(service_error(mode, "", backend), message);
     }

@@ -3,12 +3,14 @@
 mod connections;
 mod drops;
 mod errors;
+mod full_nat;
 mod fuzz;
 mod glance;
 mod icmp;
 mod nat;
 mod neighbor;
 mod pressure;
+mod reset;
 mod short_way;
 mod steering;
 mod tunnel;

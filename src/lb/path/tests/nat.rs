@@ -12,7 +12,7 @@ const C4: &str = "198.51.100.7:40000";
 const C6: &str = "[2001:db8:c::7]:40000";
 
 /// Ends of an IP packet in a frame without options.
-fn ends(frame: &[u8]) -> (SocketAddr, SocketAddr) {
+pub(super) fn ends(frame: &[u8]) -> (SocketAddr, SocketAddr) {
     let port = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
     if frame[14] >> 4 == 4 {
         let l4 = 14 + usize::from(frame[14] & 15) * 4;
