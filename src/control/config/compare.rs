@@ -187,6 +187,7 @@ fn service_changes(old: &Service, new: &Service) -> impl Iterator<Item = &'stati
         ("scheduler", old.scheduler != new.scheduler),
         ("tunnel_source", old.tunnel_source != new.tunnel_source),
         ("local_addresses", old.local_addresses != new.local_addresses),
+        ("client_address", old.client_address != new.client_address),
         ("maglev_size", old.maglev_size != new.maglev_size),
         ("timeouts", old.timeouts != new.timeouts),
         ("health", old.health != new.health),

@@ -1,7 +1,7 @@
 //! Every key the parser knows, with its type, range, default and meaning: the parser, the messages and the tests of the
 //! documentation read this one table.
 
-use super::words::{HealthType, Idle, Mode, Protocol, Scheduler, Spread, State, Word};
+use super::words::{ClientAddress, HealthType, Idle, Mode, Protocol, Scheduler, Spread, State, Word};
 
 /// One table of the file.
 #[derive(Debug)]
@@ -254,6 +254,13 @@ pub static SERVICE: TableDoc = TableDoc {
             "Outer source of the tunnel to backends of its family",
         ),
         key("local_addresses", Kind::Addresses, "[]", RELOAD, "Addresses that full-nat connects from"),
+        key(
+            "client_address",
+            Kind::Word(words::<ClientAddress>),
+            "\"none\"",
+            RELOAD,
+            "full-nat with TCP: how backends learn the client's address: `proxy-v2` puts a PROXY protocol header before the client's first byte, `toa` a TCP option into its first segments",
+        ),
         key(
             "maglev_size",
             Kind::Prime { min: 2, max: 5_000_011 },

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::errors::Diagnostic;
 use super::net::IpNet;
-use super::words::{Idle, Mode, Protocol, Scheduler, Spread, State};
+use super::words::{ClientAddress, Idle, Mode, Protocol, Scheduler, Spread, State};
 use crate::wire::ethernet::MacAddr;
 
 /// One configuration file, checked: names are unique, every backend has a next hop, every value is in its range.
@@ -134,6 +134,8 @@ pub struct Service {
     pub tunnel_source: Option<IpAddr>,
     /// Addresses that full-nat connects from.
     pub local_addresses: Vec<IpAddr>,
+    /// How full-nat tells backends who the client is; `None` in other modes and for other protocols than TCP.
+    pub client_address: ClientAddress,
     /// Slots of the Maglev lookup table: a prime, not smaller than the number of backends.
     pub maglev_size: u32,
     /// When idle connections are forgotten.
