@@ -255,8 +255,8 @@ fn client_addresses_are_told_where_they_are_replaced() {
     assert_eq!(messages.len(), 2);
     assert_eq!(messages[1], "`client_address` \"toa\" is for protocol tcp, not udp; leave it out or write \"none\"");
     assert_eq!(
-        of("nat", "client_address = 'proxy'"),
-        ["`client_address` must be one of none, proxy-v2, toa, not \"proxy\", did you mean `none`?"]
+        of("nat", "client_address = 'proxy-v1'"),
+        ["`client_address` must be one of none, proxy-v2, toa, not \"proxy-v1\", did you mean `proxy-v2`?"]
     );
 }
 
