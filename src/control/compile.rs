@@ -10,7 +10,9 @@ use crate::lb::hash::HashKey;
 use crate::lb::ids::{BackendId, WorkerId};
 use crate::lb::memory::Place;
 use crate::lb::shard::ShardConfig;
-use crate::lb::snapshot::{BackendSpec, BuildError, Mode, PortSpec, ServiceSpec, Snapshot, SnapshotSpec};
+use crate::lb::snapshot::{
+    BackendSpec, BuildError, ClientAddress, Mode, PortSpec, ServiceSpec, Snapshot, SnapshotSpec,
+};
 use crate::lb::steer::Rss;
 use crate::wire::ethernet::MacAddr;
 use crate::wire::protocol;
@@ -172,6 +174,7 @@ fn backend_key(service: &config::Service, backend: &config::Backend) -> BackendK
         service: service.name.clone(),
         vip: (service.vip, service.protocol, service.port),
         mode: service.mode,
+        client_address: service.client_address,
         address: backend.address,
         port: backend.port,
     }
@@ -227,6 +230,11 @@ fn service(
             config::Protocol::Udp => protocol::UDP,
         },
         mode,
+        client_address: match service.client_address {
+            config::ClientAddress::None => ClientAddress::None,
+            config::ClientAddress::ProxyV2 => ClientAddress::ProxyV2,
+            config::ClientAddress::Toa => ClientAddress::Toa,
+        },
         tunnel_source: service.tunnel_source,
         local_addresses: service.local_addresses.clone(),
         local_ports: service.local_ports.clone(),

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 
-use super::config::{Mode, Protocol};
+use super::config::{ClientAddress, Mode, Protocol};
 use crate::lb::ids::BackendId;
 
 /// What makes a backend the same one over configuration changes: its service, what that serves and how, and where the
@@ -16,6 +16,8 @@ pub struct BackendKey {
     pub vip: (IpAddr, Protocol, Option<u16>),
     /// How packets reach the backend.
     pub mode: Mode,
+    /// How it learns the client's address.
+    pub client_address: ClientAddress,
     /// The real server's address.
     pub address: IpAddr,
     /// Its port as configured.
@@ -83,6 +85,7 @@ mod tests {
             service: service.into(),
             vip: (IpAddr::from([192, 0, 2, 1]), Protocol::Tcp, Some(80)),
             mode: Mode::Nat,
+            client_address: ClientAddress::None,
             address: IpAddr::from([10, 0, 0, last]),
             port: None,
         }
@@ -100,6 +103,9 @@ mod tests {
         let other_mode = BackendKey { mode: Mode::Gre, ..key("b", 1) };
         let fourth = registry.assign(&[other_mode], 10).unwrap();
         assert_ne!(fourth[0], third[0], "another mode is another backend: its connections cannot stay");
+        let told = BackendKey { client_address: ClientAddress::ProxyV2, mode: Mode::Gre, ..key("b", 1) };
+        let fifth = registry.assign(&[told], 10).unwrap();
+        assert_ne!(fifth[0], fourth[0], "sequence numbers of its connections would not fit");
     }
 
     #[test]

@@ -72,6 +72,7 @@ drop_reasons! {
     NoConnection "no_connection" "Not the start of a connection, and no connection knows it (NAT modes)."
     NoBackend "no_backend" "The service has no backend that takes new connections."
     TupleConflict "tuple_conflict" "The client's port already talks to this backend through another VIP (RFC 4787)."
+    ProxyForged "proxy_forged" "The client's data would reach the backend in the place of the PROXY header."
     PortsExhausted "ports_exhausted" "All local ports towards the backend are in use or rest; add to local_addresses."
     TableFull "table_full" "The connection table has no place left; raise dataplane.connections."
     TooBig "too_big" "Does not fit the outgoing MTU, and no error was due to the sender."

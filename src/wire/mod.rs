@@ -16,7 +16,9 @@ pub mod ipv6;
 pub mod parse;
 pub mod pcap;
 pub mod protocol;
+pub mod proxy;
 pub mod tcp;
+pub mod toa;
 pub mod udp;
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 //! TCP headers (RFC 9293 section 3.1).
 
+mod edit;
+
+pub use edit::OPTIONS_MAX;
+
 use super::bytes::{Truncated, put, put_u16, require, tail, u8_at, u16_at, u32_at};
 use super::checksum::{self, Delta};
 

@@ -13,7 +13,7 @@ use tidegate::lb::memory::Place;
 use tidegate::lb::packet::{HeapPacket, Packet};
 use tidegate::lb::path::{BURST, Origin, process};
 use tidegate::lb::shard::{Shard, ShardConfig};
-use tidegate::lb::snapshot::{BackendSpec, Mode, PortSpec, ServiceSpec, Snapshot, SnapshotSpec};
+use tidegate::lb::snapshot::{BackendSpec, ClientAddress, Mode, PortSpec, ServiceSpec, Snapshot, SnapshotSpec};
 use tidegate::lb::verdict::{DropReason, Verdict};
 use tidegate::wire::ethernet::MacAddr;
 
@@ -125,6 +125,7 @@ fn service(case: Case) -> ServiceSpec {
         port: Some(frames::VIP_PORT),
         protocol: case.l4.protocol(),
         mode: case.mode,
+        client_address: ClientAddress::None,
         tunnel_source: None,
         local_addresses: Vec::new(),
         local_ports: 1024..=65_535,

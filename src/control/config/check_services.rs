@@ -9,7 +9,7 @@ use super::draft_service::{BackendSpans, ServiceSpans};
 use super::model::{Backend, Config, Service};
 use super::net::same_family;
 use super::source::{Findings, Span};
-use super::words::{Mode, Protocol, State};
+use super::words::{ClientAddress, Mode, Protocol, State};
 
 /// Addresses that have an owner.
 struct Owners<'d> {
@@ -42,6 +42,7 @@ pub fn check(draft: &Draft, findings: &mut Findings) {
         }
         check_vip(service, spans, &owners, findings);
         check_service(service, spans, findings);
+        check_client_address(service, spans, findings);
         check_backends(service, spans, &owners, findings);
     }
     if draft.config.services.is_empty() && findings.is_good() {
@@ -133,6 +134,25 @@ fn check_service(service: &Service, spans: &ServiceSpans, findings: &mut Finding
     } else if backends.iter().all(|backend| backend.weight == 0 || backend.state != State::Up) {
         findings
             .warning(at, format!("service `{name}` has no weight above 0 on a backend that is up: no new connections"));
+    }
+}
+
+/// Only where the source is replaced, and only in TCP, is there something to tell and a place to tell it.
+fn check_client_address(service: &Service, spans: &ServiceSpans, findings: &mut Findings) {
+    let Service { client_address, mode, protocol, .. } = service;
+    let Some(span) = spans.client_address.as_ref().filter(|_| *client_address != ClientAddress::None) else { return };
+    if spans.mode.is_some() && *mode != Mode::FullNat {
+        let message = format!(
+            "`client_address` \"{client_address}\" is for mode full-nat: in mode {mode} backends see the client's own \
+             address; leave it out"
+        );
+        findings.error(span, message);
+    }
+    if *protocol != Protocol::Tcp {
+        let message = format!(
+            "`client_address` \"{client_address}\" is for protocol tcp, not {protocol}; leave it out or write \"none\""
+        );
+        findings.error(span, message);
     }
 }
 

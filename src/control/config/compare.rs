@@ -191,6 +191,7 @@ fn service_changes(old: &Service, new: &Service) -> impl Iterator<Item = &'stati
         ("local_ports", old.local_ports != new.local_ports),
         ("reset_idle", old.reset_idle != new.reset_idle),
         ("reset_unknown", old.reset_unknown != new.reset_unknown),
+        ("client_address", old.client_address != new.client_address),
         ("maglev_size", old.maglev_size != new.maglev_size),
         ("timeouts", old.timeouts != new.timeouts),
         ("health", old.health != new.health),

@@ -9,7 +9,7 @@ use super::model::{Backend, Health, HealthCheck, Service, Timeouts};
 use super::reader::{Reader, is_usable};
 use super::source::Span;
 use super::values::{ports, status};
-use super::words::{HealthType, Mode, Protocol, Scheduler, State};
+use super::words::{ClientAddress, HealthType, Mode, Protocol, Scheduler, State};
 
 /// Places of a service's values; `None` where a value is left out or bad.
 pub struct ServiceSpans {
@@ -23,6 +23,7 @@ pub struct ServiceSpans {
     pub tunnel_source: Option<Span>,
     /// The key, where there is one.
     pub local_addresses: Option<Span>,
+    pub client_address: Option<Span>,
     pub maglev_size: Option<Span>,
     /// The table, where there is one and `port` in it is left out.
     pub health_without_port: Option<Span>,
@@ -54,6 +55,7 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
     let (mode, mode_span) = split(table.word("mode"));
     let (scheduler, _) = split(table.word("scheduler"));
     let (tunnel_source, tunnel_source_span) = split(table.address("tunnel_source"));
+    let (client_address, client_address_span) = split(table.word("client_address"));
     let (maglev_size, maglev_size_span) = split(table.int("maglev_size"));
     let port_is_good = table.has("port") == port.is_some() && table.has("protocol") == protocol_span.is_some();
     let local_addresses = read_local_addresses(&mut table);
@@ -75,6 +77,7 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
         local_ports: local_ports.unwrap_or(1024..=65_535),
         reset_idle: reset_idle.unwrap_or(false),
         reset_unknown: reset_unknown.unwrap_or(false),
+        client_address: client_address.unwrap_or(ClientAddress::None),
         maglev_size: maglev_size.unwrap_or(65_537),
         timeouts,
         health,
@@ -89,6 +92,7 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
         mode: mode_span,
         tunnel_source: tunnel_source_span,
         local_addresses: table.key_span("local_addresses"),
+        client_address: client_address_span,
         maglev_size: maglev_size_span,
         health_without_port: health_without_port.flatten(),
         backends: backend_spans,

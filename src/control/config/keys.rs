@@ -1,7 +1,7 @@
 //! Every key the parser knows, with its type, range, default and meaning: the parser, the messages and the tests of the
 //! documentation read this one table.
 
-use super::words::{HealthType, Idle, Mode, Protocol, Scheduler, Spread, State, Word};
+use super::words::{ClientAddress, HealthType, Idle, Mode, Protocol, Scheduler, Spread, State, Word};
 
 /// One table of the file.
 #[derive(Debug)]
@@ -293,6 +293,13 @@ pub static SERVICE: TableDoc = TableDoc {
             "false",
             RELOAD,
             "`nat`, `full-nat`: a TCP packet that belongs to no connection is answered with a RST, not dropped",
+        ),
+        key(
+            "client_address",
+            Kind::Word(words::<ClientAddress>),
+            "\"none\"",
+            RELOAD,
+            "full-nat with TCP: how backends learn the client's address: `proxy-v2` puts a PROXY protocol header before the client's first byte, `toa` a TCP option into its first segments",
         ),
         key(
             "maglev_size",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::errors::Diagnostic;
 use super::net::IpNet;
-use super::words::{Idle, Mode, Protocol, Scheduler, Spread, State};
+use super::words::{ClientAddress, Idle, Mode, Protocol, Scheduler, Spread, State};
 use crate::wire::ethernet::MacAddr;
 
 /// One configuration file, checked: names are unique, every backend has a next hop, every value is in its range.
@@ -143,6 +143,8 @@ pub struct Service {
     pub reset_idle: bool,
     /// Whether a TCP packet that no connection through NAT knows is answered with a RST.
     pub reset_unknown: bool,
+    /// How full-nat tells backends who the client is; `None` in other modes and for other protocols than TCP.
+    pub client_address: ClientAddress,
     /// Slots of the Maglev lookup table: a prime, not smaller than the number of backends.
     pub maglev_size: u32,
     /// When idle connections are forgotten.

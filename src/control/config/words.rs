@@ -77,6 +77,19 @@ impl Mode {
 }
 
 words! {
+    /// How the client's address reaches a backend that sees another source.
+    ClientAddress {
+        /// Not at all.
+        None = "none",
+        /// In a PROXY protocol header, version 2, before the client's first byte.
+        ProxyV2 = "proxy-v2",
+        /// In the TCP option that TOA modules read.
+        Toa = "toa",
+    }
+    supported: None ProxyV2 Toa
+}
+
+words! {
     /// How a new connection gets its backend.
     Scheduler {
         /// In turn.

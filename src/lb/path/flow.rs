@@ -3,11 +3,11 @@
 use super::egress::{self, Leaving};
 use super::family::Family;
 use super::segment::Segment;
-use super::{At, Meta, Plan, errors, local, nat, planned, reset};
+use super::{At, Meta, Plan, errors, local, nat, planned, reset, tell};
 use crate::lb::clock::Tick;
 use crate::lb::connection::{Direction, Phase, State, flags, is_syn, next_tcp, next_udp};
 use crate::lb::packet::Packet;
-use crate::lb::snapshot::{Backend, Mode, Service, Snapshot};
+use crate::lb::snapshot::{Backend, ClientAddress, Mode, Service, Snapshot};
 use crate::lb::table::{Entry, Notes, Removed, Slot};
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::parse::{FiveTuple, Kind, Parsed};
@@ -60,6 +60,14 @@ fn hit<A: Family, P: Packet>(
     backend: &Backend,
 ) -> Verdict {
     let (phase, direction) = (entry.state.phase(), entry.state.direction());
+    if backend.client_address != ClientAddress::None
+        && direction == Direction::Reply
+        && let Some(request) = A::table(at.shard).entry(entry.pair)
+        && tell::is_due(request)
+        && let Err(reason) = tell::reply::<A, P>(at, packet, parsed, entry.pair, backend)
+    {
+        return Verdict::Drop(reason);
+    }
     let next = match parsed.protocol {
         protocol::TCP if entry.pair.is_some() => next_seen(at, packet.bytes(), parsed, slot, &entry),
         protocol::TCP => next_tcp(phase, direction, parsed.tcp_flags),
@@ -75,7 +83,7 @@ fn hit<A: Family, P: Packet>(
     let frame_len = packet.frame_len();
     let verdict = match nat::other_side(at, &entry, backend) {
         None => Verdict::Drop(DropReason::NoConnection),
-        Some(new) if direction == Direction::Request => forward(at, packet, parsed, key, &new, backend),
+        Some(new) if direction == Direction::Request => forward(at, packet, parsed, key, &new, backend, slot),
         Some(new) => {
             local::note_reply(at, &entry);
             reply(at, packet, parsed, key, &new)
@@ -172,11 +180,9 @@ fn miss<A: Family, P: Packet>(
         Some((_, Err(reason))) if service.mode.is_nat() => return Verdict::Drop(reason),
         Some((_, Err(_))) | None => at.shard.counters.stateless.add(1),
     }
-    if service.mode.is_nat() {
-        note_first::<A>(at, packet.bytes(), parsed, hash, &key);
-    }
+    let slot = if service.mode.is_nat() { note_first(at, packet.bytes(), parsed, hash, &key) } else { Slot::NONE };
     let frame_len = packet.frame_len();
-    let verdict = forward(at, packet, parsed, &key, &new, backend);
+    let verdict = forward(at, packet, parsed, &key, &new, backend, slot);
     count(at, backend, frame_len, verdict);
     verdict
 }
@@ -247,16 +253,17 @@ pub(super) fn first_packet(protocol: u8, tcp_flags: u8, mode: Mode) -> Result<Op
     Ok(middle.then_some(First::Adopted))
 }
 
-/// Notes the numbers of the packet that has just opened a connection.
-fn note_first<A: Family>(at: &mut At, frame: &[u8], parsed: &Parsed, hash: u64, key: &FiveTuple<A>) {
+/// Notes the numbers of the packet that has just opened a connection, and says where that is.
+fn note_first<A: Family>(at: &mut At, frame: &[u8], parsed: &Parsed, hash: u64, key: &FiveTuple<A>) -> Slot {
     let tick = at.now.tick();
     let table = A::table_mut(at.shard);
+    let Some(slot) = table.find(hash, key, tick) else { return Slot::NONE };
     if let Some(segment) = Segment::of(frame, parsed)
-        && let Some(slot) = table.find(hash, key, tick)
         && let Some(entry) = table.entry_mut(slot)
     {
         segment.note(entry, true);
     }
+    slot
 }
 
 /// What a new connection's first packet becomes: its own five-tuple where nothing is replaced.
@@ -279,7 +286,8 @@ pub(super) fn open<A: Family>(
 ) -> Result<(), DropReason> {
     let tick = at.now.tick();
     let deadline = tick.plus(backend.timeouts.of(phase));
-    let request = entry(key, State::new(phase, Direction::Request), backend);
+    let mut request = entry(key, State::new(phase, Direction::Request), backend);
+    request.notes.add(tell::notes_of(backend, key.protocol));
     if backend.mode.is_nat() {
         if let Err(reason) = open_pair(at, hash, request, new.reversed(), backend, deadline) {
             local::give_back(at.shard, backend.mode, &new.reversed(), tick);
@@ -397,7 +405,7 @@ fn insert<A: Family>(
     Ok(inserted.slot)
 }
 
-/// Sends a request to its backend in the backend's mode.
+/// Sends a request to its backend in the backend's mode; `slot` is its connection's, if NAT has one for it.
 #[inline]
 pub(super) fn forward<A: Family, P: Packet>(
     at: &mut At,
@@ -406,6 +414,7 @@ pub(super) fn forward<A: Family, P: Packet>(
     key: &FiveTuple<A>,
     new: &FiveTuple<A>,
     backend: &Backend,
+    slot: Slot,
 ) -> Verdict {
     match backend.mode {
         Mode::Gre => tunnel(at, packet, parsed, backend),
@@ -417,6 +426,16 @@ pub(super) fn forward<A: Family, P: Packet>(
             if parsed.ip_len > backend.mtu {
                 return errors::too_big(at, packet, parsed, backend.mtu);
             }
+            let told;
+            let parsed = if A::table(at.shard).entry(slot).is_some_and(tell::is_due) {
+                match tell::request::<A, P>(at, packet, parsed, slot, backend) {
+                    Ok(new) => told = new,
+                    Err(verdict) => return verdict,
+                }
+                &told
+            } else {
+                parsed
+            };
             nat::rewrite(packet.bytes_mut(), parsed, key, new);
             egress::to_backend(at, packet, parsed, backend, &plain(parsed))
         }

@@ -20,6 +20,7 @@ use crate::wire::ipv4::Ipv4Repr;
 use crate::wire::ipv6::Ipv6Repr;
 use crate::wire::parse::{FiveTuple, Kind, Parsed};
 use crate::wire::protocol;
+use crate::wire::proxy;
 
 /// A RST as it leaves: from and to whom, and its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +35,11 @@ pub struct Reset {
 impl Reset {
     /// To the end whose packets `to` is for, as if from the other end, whose packets `from` is for; both of one connection.
     pub fn of<A: Copy + Into<IpAddr>>(to: &Entry<A>, from: &Entry<A>) -> Self {
-        // Exactly what the receiver expects, or it would answer and stay (RFC 5961 3.2).
+        // Exactly what the receiver expects, or it would answer and stay (RFC 5961 3.2); a backend counts the header that the
+        // client has not sent.
         let seq = if to.notes.has(Notes::ACKED) { to.ack } else { from.next };
+        let header_len = if from.notes.has(Notes::SHIFTS) { proxy::header_len(from.src.into()) as u32 } else { 0 };
+        let seq = seq.wrapping_add(header_len);
         let ack = to.notes.has(Notes::SENT).then_some(to.next);
         Self { src: (to.dst.into(), to.dport), dst: (to.src.into(), to.sport), seq, ack }
     }

@@ -60,11 +60,23 @@ impl Segment {
             return;
         }
         let begins = self.flags & flags::SYN != 0 && is_opening;
+        if entry.notes.has(Notes::TELLS) {
+            if begins {
+                entry.next = self.seq.wrapping_add(1);
+                entry.notes.add(Notes::SENT);
+            }
+            return self.note_ack(entry, begins);
+        }
         let ahead = self.end.wrapping_sub(entry.next);
         if begins || !entry.notes.has(Notes::SENT) || ahead.wrapping_sub(1) < AHEAD_MAX {
             entry.next = self.end;
             entry.notes.add(Notes::SENT);
         }
+        self.note_ack(entry, begins);
+    }
+
+    #[inline(always)]
+    fn note_ack<A>(&self, entry: &mut Entry<A>, begins: bool) {
         if self.flags & flags::ACK != 0 {
             let is_later = (self.ack.wrapping_sub(entry.ack) as i32) > 0;
             if is_later || begins || !entry.notes.has(Notes::ACKED) {

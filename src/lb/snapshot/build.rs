@@ -126,6 +126,7 @@ impl Snapshot {
             id: spec.id,
             service: id,
             mode: service.mode,
+            client_address: service.client_address,
             serves: spec.serves,
             admits: spec.admits,
             port: spec.port.unwrap_or(0),

@@ -14,7 +14,7 @@ pub use build::BuildError;
 use index::{Index, Key};
 pub use outer::{Inner, OUTER_MAX, Outer, vary4, vary6};
 pub use routes::{Hop, Routes};
-pub use spec::{BackendSpec, Mode, PortSpec, ServiceSpec, SnapshotSpec};
+pub use spec::{BackendSpec, ClientAddress, Mode, PortSpec, ServiceSpec, SnapshotSpec};
 
 use super::connection::Timeouts;
 use super::hash::HashKey;
@@ -157,6 +157,8 @@ pub struct Backend {
     pub service: ServiceId,
     /// How packets reach it.
     pub mode: Mode,
+    /// How it learns the client's address.
+    pub client_address: ClientAddress,
     /// Whether it gets packets of connections that it already has.
     pub serves: bool,
     /// Whether it gets new connections.

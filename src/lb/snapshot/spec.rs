@@ -41,6 +41,18 @@ impl Mode {
     }
 }
 
+/// How a backend that does not see the client's address learns it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+pub enum ClientAddress {
+    /// Not at all.
+    #[default]
+    None,
+    /// In a PROXY protocol header before the client's first byte.
+    ProxyV2,
+    /// In a TCP option of the client's first segments.
+    Toa,
+}
+
 /// Everything of one snapshot.
 #[derive(Clone, Debug)]
 pub struct SnapshotSpec {
@@ -92,6 +104,8 @@ pub struct ServiceSpec {
     pub protocol: u8,
     /// How packets reach the backends.
     pub mode: Mode,
+    /// How the backends learn the client's address.
+    pub client_address: ClientAddress,
     /// Outer source address of tunnels; `None` for the leaving port's first address of the family.
     pub tunnel_source: Option<IpAddr>,
     /// Full-NAT: addresses that connections to backends come from.

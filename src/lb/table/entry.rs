@@ -115,6 +115,13 @@ impl Notes {
     pub const ACKED: Self = Self(2);
     /// Full-NAT: the other side of the reply is a local address and port, to be given back in the end.
     pub const LOCAL: Self = Self(4);
+    /// The backend is still to be told who the client is, or has not shown that it knows. Until then `next` of the
+    /// request is the number of the client's first byte.
+    pub const TELLS: Self = Self(8);
+    /// It was told once.
+    pub const TOLD: Self = Self(16);
+    /// The client's numbers grow by the length of a PROXY header.
+    pub const SHIFTS: Self = Self(32);
 
     /// Whether all of `other` is so.
     #[inline]

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use super::connection::Timeouts;
 use super::hash::HashKey;
 use super::ids::BackendId;
-use super::snapshot::{BackendSpec, Mode, PortSpec, ServiceSpec, SnapshotSpec};
+use super::snapshot::{BackendSpec, ClientAddress, Mode, PortSpec, ServiceSpec, SnapshotSpec};
 use crate::wire::ethernet::MacAddr;
 
 /// The client's side router, by MAC address.
@@ -88,6 +88,7 @@ pub fn service(name: &str, mode: Mode, protocol: u8, vip: (&str, u16), slot: usi
         port: Some(vip.1).filter(|&p| p != 0),
         protocol,
         mode,
+        client_address: ClientAddress::None,
         tunnel_source: None,
         local_addresses: Vec::new(),
         local_ports: 1024..=65_535,

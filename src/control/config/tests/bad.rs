@@ -86,8 +86,8 @@ fn every_syntax_error_is_shown() {
 #[test]
 fn keys_in_the_wrong_table_are_sent_home() {
     let text = service("gre", "weight = 5\ncolour = 'red'", "address = '10.1.0.1'");
-    let known = "name, vip, port, protocol, mode, scheduler, tunnel_source, local_addresses, maglev_size, timeouts, \
-                 health, backend";
+    let known = "name, vip, port, protocol, mode, scheduler, tunnel_source, local_addresses, client_address, maglev_size, \
+                 timeouts, health, backend";
     assert_eq!(
         errors(&text),
         [
@@ -239,6 +239,25 @@ fn services_by_themselves() {
     let missing = format!("{PORT}[[service]]\n");
     assert_eq!(errors(&missing).len(), 3);
     assert!(errors(&missing).iter().all(|message| message.starts_with("[[service]] needs `")));
+}
+
+#[test]
+fn client_addresses_are_told_where_they_are_replaced() {
+    let of = |mode: &str, keys: &str| errors(&service(mode, keys, "address = '10.0.0.8'"));
+    for (mode, word) in [("nat", "proxy-v2"), ("gre", "toa"), ("dsr", "proxy-v2")] {
+        let message = format!(
+            "`client_address` \"{word}\" is for mode full-nat: in mode {mode} backends see the client's own address; \
+             leave it out"
+        );
+        assert_eq!(of(mode, &format!("client_address = '{word}'")), [message]);
+    }
+    let messages = of("nat", "client_address = 'toa'\nprotocol = 'udp'");
+    assert_eq!(messages.len(), 2);
+    assert_eq!(messages[1], "`client_address` \"toa\" is for protocol tcp, not udp; leave it out or write \"none\"");
+    assert_eq!(
+        of("nat", "client_address = 'proxy-v1'"),
+        ["`client_address` must be one of none, proxy-v2, toa, not \"proxy-v1\", did you mean `proxy-v2`?"]
+    );
 }
 
 #[test]

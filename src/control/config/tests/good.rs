@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::wire::ethernet::MacAddr;
 
-use super::super::{HealthCheck, Idle, Mode, Protocol, Spread, State, Workers, check};
+use super::super::{ClientAddress, HealthCheck, Idle, Mode, Protocol, Spread, State, Workers, check};
 use super::{Config, PORT, good, parse, service, warnings};
 
 /// Samples that the operator's guide names.
@@ -150,6 +150,14 @@ fn services_may_share_an_address_but_not_a_port() {
         good(&format!("{base}{}", another(keys)));
     }
     assert!(parse(&format!("{base}{}", another("port = 80"))).is_err());
+}
+
+#[test]
+fn client_addresses_may_stay_untold_in_every_mode() {
+    for mode in ["nat", "gre", "dsr"] {
+        let config = good(&service(mode, "client_address = 'none'", "address = '10.0.0.8'"));
+        assert_eq!(config.services[0].client_address, ClientAddress::None);
+    }
 }
 
 #[test]

@@ -13,4 +13,5 @@ mod pressure;
 mod reset;
 mod short_way;
 mod steering;
+mod tell;
 mod tunnel;
