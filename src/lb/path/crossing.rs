@@ -162,14 +162,17 @@ fn rewrite_upper_layer(l4: &mut [u8], protocol: u8, addresses: Delta, ports: (u1
     let new = u32::from(ports.0) << 16 | u32::from(ports.1);
     *place = new.to_be_bytes();
     let delta = addresses.replace_u32(old, new);
-    let (at, is_udp) = match protocol {
-        protocol::TCP => (16, false),
-        protocol::UDP => (6, true),
-        _ => return,
-    };
-    if let Some(place) = l4.get_mut(at..).and_then(|l4| l4.first_chunk_mut()) {
-        let check = u16::from_be_bytes(*place);
-        *place = if is_udp { delta.apply_udp(check) } else { delta.apply(check) }.to_be_bytes();
+    let Some(place) = checksum_at(protocol).and_then(|at| l4.get_mut(at..)?.first_chunk_mut()) else { return };
+    let check = u16::from_be_bytes(*place);
+    *place = if protocol == protocol::UDP { delta.apply_udp(check) } else { delta.apply(check) }.to_be_bytes();
+}
+
+/// Where the upper layer's header has its checksum.
+fn checksum_at(protocol: u8) -> Option<usize> {
+    match protocol {
+        protocol::TCP => Some(16),
+        protocol::UDP => Some(6),
+        _ => None,
     }
 }
 

@@ -16,8 +16,8 @@ pub(in crate::lb::path) enum TranslateError {
         /// The new destination.
         dst: IpAddr,
     },
-    /// Only TCP and UDP have ports to be told apart by.
-    #[error("protocol {0}: tcp or udp is needed")]
+    /// Only TCP and UDP go over, and ICMP errors that quote them; each has its function.
+    #[error("protocol {0}: tcp or udp is needed, or an icmp error that quotes them")]
     Protocol(u8),
     /// The packet would not fit the link, and its sender can do something about it.
     #[error("the packet would not fit: its sender must keep to {mtu} bytes")]

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::header::{Carried, Pair};
-use super::{IPV6_MTU_MIN, TranslateError, kinds, rewrite_upper_layer};
+use super::{IPV6_MTU_MIN, TranslateError, checksum_at, kinds, rewrite_upper_layer};
 use crate::lb::packet::Packet;
 use crate::wire::checksum::Delta;
 use crate::wire::ethernet;
@@ -56,6 +56,10 @@ pub(in crate::lb::path) fn translate_error<P: Packet>(
     let frame = packet.bytes();
     if parsed.fragment != Fragment::None {
         return Err(TranslateError::FragmentedMessage);
+    }
+    let protocol = if parsed.kind == Kind::V4 { protocol::ICMP } else { protocol::ICMPV6 };
+    if parsed.protocol != protocol {
+        return Err(TranslateError::Protocol(parsed.protocol));
     }
     let outer = Pair::across(parsed.kind, ends.src, ends.dst)?;
     let inner = Pair::across(parsed.kind, ends.quoted_src.ip(), ends.quoted_dst.ip())?;
@@ -161,7 +165,10 @@ impl<'a> Message<'a> {
         inner.emit(&self.carried, 0, place);
         let (header, rest) = place.split_at_mut_checked(inner.header_len(&self.carried))?;
         let data = self.quoted.get(usize::from(self.quote.l4)..)?;
+        // One byte of a checksum cannot be changed, and tells nobody anything.
+        let half_checksum = checksum_at(self.quote.protocol).map(|at| at + 1).filter(|_| self.quote.has_ports());
         let len = data.len().min(rest.len());
+        let len = if Some(len) == half_checksum { len - 1 } else { len };
         let upper = rest.get_mut(..len)?;
         upper.copy_from_slice(data.get(..len)?);
         if self.quote.has_ports() {

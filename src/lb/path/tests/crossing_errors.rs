@@ -57,12 +57,12 @@ const ERRORS: &[(&str, &str, &str)] = &[
          5566778850101000d7b800007061796c6f6164",
     ),
     (
-        "time exceeded 4 to 6, quote cut in the checksum",
+        "time exceeded 4 to 6, a cut checksum is left out",
         "45000041000100004001664d0a0100090a0100640b00c79d000000004500002f000500003d06695e0a0100640a010001 \
          040120fb11223344556677885010100097",
-        "6000000000413a3f20010db800000000000000000000001020010db8000c000000000000000000070300f89f00000000 \
+        "6000000000403a3f20010db800000000000000000000001020010db8000c000000000000000000070300cfa100000000 \
          60000000001b063d20010db8000c0000000000000000000720010db80000000000000000000000109c4001bb11223344 \
-         5566778850101000d7",
+         5566778850101000",
     ),
     (
         "parameter problem 4 to 6",
@@ -86,7 +86,7 @@ const ERRORS: &[(&str, &str, &str)] = &[
          6000000000182c3cfd010000000000000000000000000100fd0100000000000000000000000000011100000100010009 \
          040114e900306e0e0001020304050607",
         "45000040beef00003f01d088c000020ac6336407030455a80000055c45000024000920003c11727bc6336407c000020a \
-         9c4000350030f9410001020304050607",
+         9c4001bb0030f7bb0001020304050607",
     ),
     (
         "address unreachable 6 to 4, extension headers quoted",
@@ -148,7 +148,9 @@ fn quotes_are_cut_at_every_length() {
                     continue;
                 }
                 let most = if is_v4 { 1280 - 48 } else { 576 - 28 };
-                let expected = &there[..(len - old + new).min(most)];
+                // Half a checksum cannot be changed, and tells nobody anything.
+                let kept = if len == old + 17 { len - 1 } else { len };
+                let expected = &there[..(kept - old + new).min(most)];
                 let expected = if is_v4 {
                     icmp6(&host(VIP6), &host(CLIENT6), [1, 4], [0; 4], expected)
                 } else {
