@@ -4,7 +4,7 @@
 //! on: parse all, hash all and fetch their buckets, find all their places and fetch those, rewrite all.
 
 mod content;
-#[cfg_attr(not(test), expect(dead_code, reason = "full-nat calls it for backends of the other family"))]
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "full-nat calls it for backends of the other family"))]
 mod crossing;
 mod echo;
 mod egress;
