@@ -76,6 +76,7 @@ drop_reasons! {
     PortsExhausted "ports_exhausted" "All local ports towards the backend are in use or rest; add to local_addresses."
     TableFull "table_full" "The connection table has no place left; raise dataplane.connections."
     TooBig "too_big" "Does not fit the outgoing MTU, and no error was due to the sender."
+    Untranslatable "untranslatable" "Has no counterpart in the backend's or client's IP version (RFC 7915)."
     NoRoute "no_route" "No port's network holds the next hop, and there is no gateway for its family."
     NoHeadroom "no_headroom" "The packet buffer has no room for the new header."
     NeighborUnresolved "neighbor_unresolved" "The next hop did not answer ARP or neighbour discovery in time."

@@ -3,7 +3,7 @@
 //! A partial sum is a `u32` whose value modulo 0xFFFF counts; partial sums of pieces add up with [`combine`], and [`finish`]
 //! makes the field value of one.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The one's complement sum of `data` as big-endian 16-bit words, an odd last byte padded with zero. At most 0xFFFF, and 0 only
 /// for data that is all zero.
@@ -166,6 +166,12 @@ impl Delta {
         words_v6(old).iter().zip(words_v6(new)).fold(self, |delta, (&old, new)| delta.replace_u32(old, new))
     }
 
+    /// Replaces an address by one of either version: the other fields of the two pseudo-headers have the same sums.
+    #[inline]
+    pub fn replace_ip(self, old: IpAddr, new: IpAddr) -> Self {
+        words(old).iter().zip(words(new)).fold(self, |delta, (&old, new)| delta.replace_u32(old, new))
+    }
+
     /// Adds what another delta replaces.
     #[inline]
     pub fn and(self, other: Self) -> Self {
@@ -204,4 +210,13 @@ fn fold(sum: u64) -> u16 {
 fn words_v6(address: Ipv6Addr) -> [u32; 4] {
     let bits = address.to_bits();
     [(bits >> 96) as u32, (bits >> 64) as u32, (bits >> 32) as u32, bits as u32]
+}
+
+/// An address of either version as four words, the unused ones zero, which no sum notices.
+#[inline]
+fn words(address: IpAddr) -> [u32; 4] {
+    match address {
+        IpAddr::V4(v4) => [v4.to_bits(), 0, 0, 0],
+        IpAddr::V6(v6) => words_v6(v6),
+    }
 }

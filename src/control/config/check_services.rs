@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
+use super::check_local;
 use super::check_ports::unique;
 use super::draft::Draft;
 use super::draft_service::{BackendSpans, ServiceSpans};
@@ -12,15 +13,19 @@ use super::source::{Findings, Span};
 use super::words::{ClientAddress, Mode, Protocol, State};
 
 /// Addresses that have an owner.
-struct Owners<'d> {
-    config: &'d Config,
+pub struct Owners<'d> {
+    pub config: &'d Config,
     ways_are_known: bool,
     /// Own address to port.
     own: HashMap<IpAddr, &'d str>,
     /// Gateway to port.
-    gateways: HashMap<IpAddr, &'d str>,
+    pub gateways: HashMap<IpAddr, &'d str>,
     /// VIP to service.
     vips: HashMap<IpAddr, &'d str>,
+    /// The same, of services that have every port of their VIP.
+    pub whole_vips: HashMap<IpAddr, &'d str>,
+    /// Backend to service and name.
+    pub backends: HashMap<IpAddr, (&'d str, &'d str)>,
 }
 
 /// Notes each fault of services and backends.
@@ -43,6 +48,7 @@ pub fn check(draft: &Draft, findings: &mut Findings) {
         check_vip(service, spans, &owners, findings);
         check_service(service, spans, findings);
         check_client_address(service, spans, findings);
+        check_local::check(service, spans, &owners, findings);
         check_backends(service, spans, &owners, findings);
     }
     if draft.config.services.is_empty() && findings.is_good() {
@@ -59,14 +65,25 @@ impl<'d> Owners<'d> {
             let gateways = [port.gateway.map(IpAddr::V4), port.gateway6.map(IpAddr::V6)];
             gateways.into_iter().flatten().map(|gateway| (gateway, port.name.as_str()))
         });
-        let services = config.services.iter().zip(&draft.services).filter(|(_, spans)| spans.vip.is_some());
-        let vips = services.map(|(service, _)| (service.vip, service.name.as_str()));
+        let services = || config.services.iter().zip(&draft.services);
+        let vips = || {
+            let good = services().filter(|(_, spans)| spans.vip.is_some());
+            good.map(|(service, spans)| (service, spans, (service.vip, service.name.as_str())))
+        };
+        let is_whole = |service: &Service, spans: &ServiceSpans| service.port.is_none() && spans.port_is_good;
+        let whole_vips = vips().filter(|(service, spans, _)| is_whole(service, spans)).map(|(.., vip)| vip);
+        let backends = services().flat_map(|(service, spans)| {
+            let good = service.backends.iter().zip(&spans.backends).filter(|(_, spans)| spans.address.is_some());
+            good.map(|(backend, _)| (backend.address, (service.name.as_str(), backend.name.as_str())))
+        });
         Self {
             config,
             ways_are_known: draft.ways_are_known,
             own: own.collect(),
             gateways: gateways.collect(),
-            vips: vips.collect(),
+            vips: vips().map(|(.., vip)| vip).collect(),
+            whole_vips: whole_vips.collect(),
+            backends: backends.collect(),
         }
     }
 
@@ -78,8 +95,8 @@ impl<'d> Owners<'d> {
         port.map(|port| port.name.as_str())
     }
 
-    /// Why `address` can be neither a VIP nor a backend.
-    fn fault(&self, address: IpAddr) -> Option<String> {
+    /// Why `address` can be neither a VIP nor a backend, nor what full-nat connects from.
+    pub fn fault(&self, address: IpAddr) -> Option<String> {
         if let Some(port) = self.own.get(&address) {
             return Some(format!("the own address of port `{port}`"));
         }
@@ -254,7 +271,7 @@ fn check_backend_way(service: &Service, backend: &Backend, span: &Span, config: 
     }
 }
 
-fn family(address: IpAddr) -> &'static str {
+pub fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 

@@ -24,6 +24,8 @@ pub struct ServiceSpans {
     /// The key, where there is one.
     pub local_addresses: Option<Span>,
     pub client_address: Option<Span>,
+    /// One for each of the local addresses; `None` where one is bad.
+    pub local_address_spans: Option<Vec<Span>>,
     pub maglev_size: Option<Span>,
     /// The table, where there is one and `port` in it is left out.
     pub health_without_port: Option<Span>,
@@ -58,10 +60,10 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
     let (client_address, client_address_span) = split(table.word("client_address"));
     let (maglev_size, maglev_size_span) = split(table.int("maglev_size"));
     let port_is_good = table.has("port") == port.is_some() && table.has("protocol") == protocol_span.is_some();
-    let local_addresses = read_local_addresses(&mut table);
     let (local_ports, _) = split(table.parsed("local_ports", ports));
     let (reset_idle, _) = split(table.flag("reset_idle"));
     let (reset_unknown, _) = split(table.flag("reset_unknown"));
+    let (local_addresses, local_address_spans) = read_local_addresses(&mut table);
     let timeouts = read_timeouts(&mut table);
     let (health, health_without_port) = read_health(&mut table).unzip();
     let (backends, backend_spans) = read_backends(&mut table);
@@ -93,6 +95,7 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
         tunnel_source: tunnel_source_span,
         local_addresses: table.key_span("local_addresses"),
         client_address: client_address_span,
+        local_address_spans,
         maglev_size: maglev_size_span,
         health_without_port: health_without_port.flatten(),
         backends: backend_spans,
@@ -100,17 +103,20 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
     (service, spans)
 }
 
-fn read_local_addresses(table: &mut Reader<'_, '_, '_>) -> Vec<IpAddr> {
-    let mut good = Vec::new();
+fn read_local_addresses(table: &mut Reader<'_, '_, '_>) -> (Vec<IpAddr>, Option<Vec<Span>>) {
+    let errors_before = table.findings.error_count();
+    let (mut good, mut spans) = (Vec::new(), Vec::new());
     for address in table.parsed_items("local_addresses", keys::ADDRESSES_MAX, |text| text.parse().ok()) {
         let (span, address) = (address.span(), address.into_inner());
         if good.contains(&address) {
             table.findings.error(&span, format!("local address {address} is there twice"));
         } else if is_usable(table.findings, "local_addresses", address, &span) {
             good.push(address);
+            spans.push(span);
         }
     }
-    good
+    let all_are_good = table.findings.error_count() == errors_before;
+    (good, all_are_good.then_some(spans))
 }
 
 fn read_timeouts(table: &mut Reader<'_, '_, '_>) -> Timeouts {

@@ -1,5 +1,6 @@
 //! The configuration file: read, checked as a whole, and compared with another.
 
+mod check_local;
 mod check_ports;
 mod check_services;
 mod compare;

@@ -212,7 +212,8 @@ fn services_by_themselves() {
     );
     for mode in ["ipip", "gue"] {
         let message = format!("mode `{mode}` is not supported yet (supported: nat, gre, dsr)");
-        assert_eq!(service_error(mode, "", backend), message);
+        let keys = if mode == "full-nat" { "local_addresses = ['10.0.0.100']" } else { "" };
+        assert_eq!(service_error(mode, keys, backend), message);
     }
     for scheduler in ["rr", "wrr", "sh", "lc", "wlc", "lrt"] {
         let message = format!("scheduler `{scheduler}` is not supported yet (supported: maglev)");

@@ -4,6 +4,7 @@ mod bad;
 mod documentation;
 mod good;
 mod hostile;
+mod local;
 
 use super::{Config, Errors};
 

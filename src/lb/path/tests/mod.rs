@@ -1,6 +1,9 @@
 //! The packet path, frame by frame: what comes out, and which counters moved.
 
 mod connections;
+mod crossing;
+mod crossing_errors;
+mod crossing_random;
 mod drops;
 mod errors;
 mod full_nat;
