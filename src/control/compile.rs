@@ -151,11 +151,15 @@ impl Compiler {
 /// The sizes of one worker's shard: connections are shared out evenly.
 pub fn shard_config(config: &Config, worker: WorkerId, boot_key: HashKey) -> ShardConfig {
     let has = |v4: bool| config.services.iter().any(|s| s.vip.is_ipv4() == v4);
+    // Connections between the IP versions are kept with those of IPv6.
+    let crosses = |s: &config::Service| {
+        s.mode == config::Mode::FullNat && s.backends.iter().any(|b| b.address.is_ipv4() != s.vip.is_ipv4())
+    };
     ShardConfig {
         worker,
         connections_max: (config.dataplane.connections as usize).div_ceil(config.dataplane.workers.count()),
         v4: has(true),
-        v6: has(false),
+        v6: has(false) || config.services.iter().any(crosses),
         nat: config.services.iter().any(|s| s.mode.is_nat()),
         backends_max: BACKENDS_MAX,
         neighbors_max: NEIGHBORS_MAX,

@@ -29,7 +29,9 @@ impl PoolKey {
     /// The pool that the local port of a reply is from.
     pub fn of<A: Copy + Into<IpAddr>>(reply: &FiveTuple<A>) -> Self {
         let FiveTuple { src, dst, sport, protocol, .. } = *reply;
-        Self { local: dst.into(), remote: src.into(), remote_port: sport, protocol }
+        // The other side of the connection may be of the other IP version, see `path::crossed`.
+        let (local, remote) = (dst.into().to_canonical(), src.into().to_canonical());
+        Self { local, remote, remote_port: sport, protocol }
     }
 }
 
@@ -117,8 +119,7 @@ impl LocalPorts {
     ///
     /// Takes a look at each word of the pool at most once, and at each refused port once for ever.
     pub fn take(&mut self, pool: u32, mut is_usable: impl FnMut(&PoolKey, u16) -> bool) -> Option<u16> {
-        self.drawn = self.drawn.wrapping_add(1);
-        let mut at = hash::hash_words(self.key, &[self.drawn]) as u16;
+        let mut at = self.draw() as u16;
         let pool = self.pools.get_mut(pool as usize)?;
         while let Some(port) = pool.free_from(at) {
             pool.set(port);
@@ -129,6 +130,12 @@ impl LocalPorts {
             at = port;
         }
         None
+    }
+
+    /// A number that nobody can foretell.
+    pub fn draw(&mut self) -> u64 {
+        self.drawn = self.drawn.wrapping_add(1);
+        hash::hash_words(self.key, &[self.drawn])
     }
 
     /// Takes a port back whose connection is over; it rests from `now` on.

@@ -390,8 +390,8 @@ fn rows<A: Address + Into<IpAddr>>(
     table.entries_from(from, buckets, tick).filter(requests).map(move |(slot, e)| {
         let reply = if e.pair.is_some() { table.deadline(e.pair).left_s(tick) } else { 0 };
         ConnectionRow {
-            client: (e.src.into(), e.sport),
-            vip: (e.dst.into(), e.dport),
+            client: (e.src.into().to_canonical(), e.sport),
+            vip: (e.dst.into().to_canonical(), e.dport),
             protocol: e.protocol,
             backend: e.backend,
             phase: e.state.phase(),

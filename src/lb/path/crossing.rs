@@ -26,7 +26,7 @@ const IPV6_MTU_MIN: u16 = 1280;
 /// The smallest MTU that IPv4 has (RFC 791 section 3.2), in bytes.
 const IPV4_MTU_MIN: u16 = 68;
 /// How much longer the IPv6 header is than the IPv4 header, in bytes.
-const GROWTH: u16 = 20;
+pub(super) const GROWTH: u16 = 20;
 
 /// Where a packet goes on the other side.
 #[derive(Clone, Copy, Debug)]

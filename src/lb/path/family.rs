@@ -42,6 +42,13 @@ pub(super) trait Family: Address + Into<IpAddr> {
     fn parts(shard: &mut Shard) -> (&mut Table<Self>, &mut [Lane], &mut Neighbors, &Counters);
     /// The address, if it is of this family.
     fn of(addr: IpAddr) -> Option<Self>;
+    /// The address as the table of this family keeps it: IPv4 addresses mapped among IPv6 ones, see
+    /// [`crossed`](super::crossed).
+    fn of_either(addr: IpAddr) -> Option<Self>;
+    /// Whether this is an IPv4 address in IPv6 form.
+    fn is_mapped(self) -> bool;
+    /// An IPv4 five-tuple in IPv6 form; `None` for one that is IPv6.
+    fn mapped(tuple: &FiveTuple<Self>) -> Option<FiveTuple<Ipv6Addr>>;
     /// The next hop for a destination.
     fn route(routes: &Routes, to: Self) -> Option<Hop>;
     /// What replacing `old` by `new` does to a checksum.
@@ -102,6 +109,20 @@ impl Family for Ipv4Addr {
             IpAddr::V4(a) => Some(a),
             IpAddr::V6(_) => None,
         }
+    }
+
+    fn of_either(addr: IpAddr) -> Option<Self> {
+        Self::of(addr)
+    }
+
+    #[inline]
+    fn is_mapped(self) -> bool {
+        false
+    }
+
+    fn mapped(tuple: &FiveTuple<Self>) -> Option<FiveTuple<Ipv6Addr>> {
+        let FiveTuple { src, dst, sport, dport, protocol } = *tuple;
+        Some(FiveTuple { src: src.to_ipv6_mapped(), dst: dst.to_ipv6_mapped(), sport, dport, protocol })
     }
 
     #[inline]
@@ -181,6 +202,22 @@ impl Family for Ipv6Addr {
             IpAddr::V4(_) => None,
             IpAddr::V6(a) => Some(a),
         }
+    }
+
+    fn of_either(addr: IpAddr) -> Option<Self> {
+        Some(match addr {
+            IpAddr::V4(addr) => addr.to_ipv6_mapped(),
+            IpAddr::V6(addr) => addr,
+        })
+    }
+
+    #[inline]
+    fn is_mapped(self) -> bool {
+        self.to_ipv4_mapped().is_some()
+    }
+
+    fn mapped(_: &FiveTuple<Self>) -> Option<FiveTuple<Ipv6Addr>> {
+        None
     }
 
     #[inline]

@@ -3,7 +3,7 @@
 use super::egress::{self, Leaving};
 use super::family::Family;
 use super::segment::Segment;
-use super::{At, Meta, Plan, errors, local, nat, planned, reset, tell};
+use super::{At, Meta, Plan, crossed, errors, local, nat, planned, reset, tell};
 use crate::lb::clock::Tick;
 use crate::lb::connection::{Direction, Phase, State, flags, is_syn, next_tcp, next_udp};
 use crate::lb::packet::Packet;
@@ -23,21 +23,39 @@ pub(super) fn flow<A: Family, P: Packet>(
     plan: Plan,
 ) -> Verdict {
     let key = A::key(parsed, packet.bytes());
+    if at.snapshot.crosses && key.dst.is_mapped() {
+        // Only our own table has such keys.
+        return Verdict::Drop(DropReason::Martian);
+    }
     let tick = at.now.tick();
-    if let Some(slot) = A::table(at.shard).find_at(meta.hint, meta.probe.hash, &key, tick)
-        && let Some(&entry) = A::table(at.shard).entry(slot)
-    {
-        match at.snapshot.backend(entry.backend).filter(|b| b.serves) {
-            Some(backend) if !reopens(&entry, parsed) => {
-                return hit(at, packet, parsed, &key, slot, entry, backend);
-            }
-            // Its backend is gone or down, or the client starts over: it is a new packet to the service.
-            _ => close::<A>(at, slot),
+    if let Some(slot) = A::table(at.shard).find_at(meta.hint, meta.probe.hash, &key, tick) {
+        if let Some(verdict) = known(at, packet, parsed, &key, slot) {
+            return verdict;
         }
     }
     // The plan was made where nothing had the connection's tag.
     let plan = if meta.hint.is_some() { planned(at.snapshot, &key) } else { plan };
     miss(at, packet, parsed, key, meta.probe.hash, plan)
+}
+
+/// The verdict of a packet of the connection at `slot`, unless that is over.
+#[inline]
+pub(super) fn known<A: Family, P: Packet>(
+    at: &mut At,
+    packet: &mut P,
+    parsed: &Parsed,
+    key: &FiveTuple<A>,
+    slot: Slot,
+) -> Option<Verdict> {
+    let entry = *A::table(at.shard).entry(slot)?;
+    match at.snapshot.backend(entry.backend).filter(|b| b.serves) {
+        Some(backend) if !reopens(&entry, parsed) => Some(hit(at, packet, parsed, key, slot, entry, backend)),
+        // Its backend is gone or down, or the client starts over: it is a new packet to the service.
+        _ => {
+            close::<A>(at, slot);
+            None
+        }
+    }
 }
 
 /// A SYN on a connection that is closing opens a new one at once.
@@ -146,6 +164,12 @@ fn miss<A: Family, P: Packet>(
     hash: u64,
     plan: Plan,
 ) -> Verdict {
+    let mapped = if at.snapshot.crosses { A::mapped(&key) } else { None };
+    if let Some(mapped) = &mapped
+        && let Some(verdict) = crossed::known(at, packet, parsed, mapped)
+    {
+        return verdict;
+    }
     let service = match service_for(at.snapshot, &key, plan) {
         Ok(service) => service,
         Err(DropReason::NoService) => return local::stray(at, &key),
@@ -167,6 +191,12 @@ fn miss<A: Family, P: Packet>(
         Ok(backend) => backend,
         Err(reason) => return Verdict::Drop(reason),
     };
+    if let Some(mapped) = mapped
+        && backend.mode == Mode::FullNat
+        && backend.address.is_ipv6()
+    {
+        return miss(at, packet, parsed, mapped, at.shard.hasher.hash(&mapped), plan);
+    }
     if first.is_some() {
         make_room::<A>(at, hash, &key, at.now.tick());
     }
@@ -423,7 +453,8 @@ pub(super) fn forward<A: Family, P: Packet>(
             if parsed.ttl <= 1 {
                 return errors::time_exceeded(at, packet, parsed);
             }
-            if parsed.ip_len > backend.mtu {
+            let across = crossed::is_across(parsed, new);
+            if parsed.ip_len > backend.mtu && !across {
                 return errors::too_big(at, packet, parsed, backend.mtu);
             }
             let told;
@@ -436,6 +467,9 @@ pub(super) fn forward<A: Family, P: Packet>(
             } else {
                 parsed
             };
+            if across {
+                return crossed::send(at, packet, parsed, new, Some(backend));
+            }
             nat::rewrite(packet.bytes_mut(), parsed, key, new);
             egress::to_backend(at, packet, parsed, backend, &plain(parsed))
         }
@@ -482,6 +516,9 @@ fn reply<A: Family, P: Packet>(
 ) -> Verdict {
     if parsed.ttl <= 1 {
         return errors::time_exceeded(at, packet, parsed);
+    }
+    if crossed::is_across(parsed, new) {
+        return crossed::send(at, packet, parsed, new, None);
     }
     let Some(hop) = A::route(&at.snapshot.routes, new.dst) else { return Verdict::Drop(DropReason::NoRoute) };
     let mtu = at.snapshot.port(hop.port).map_or(0, |p| p.mtu);

@@ -29,7 +29,7 @@ pub(super) fn choose<A: Family>(
         let Shard { local_ports, steer, hasher, v4, v6, .. } = &mut *at.shard;
         let table = A::table_of(v4, v6);
         let port = local_ports.take(pool, |key, port| {
-            let Some(local) = A::of(key.local) else { return false };
+            let Some(local) = A::of_either(key.local) else { return false };
             let owner = match rss {
                 Some(rss) => rss.worker(key.remote, key.local, inside.dport, port),
                 None => Some(steer::by_client(steer, key.local, port, inside.protocol, snapshot.workers)),

@@ -6,6 +6,7 @@
 pub mod client_address;
 mod content;
 #[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "full-nat calls it for backends of the other family"))]
+mod crossed;
 mod crossing;
 mod echo;
 mod egress;

@@ -22,7 +22,8 @@ pub(super) enum End {
 #[inline]
 pub(super) fn inside<A: Family>(backend: &Backend, key: &FiveTuple<A>) -> Option<FiveTuple<A>> {
     let dport = if backend.port == 0 { key.dport } else { backend.port };
-    Some(FiveTuple { dst: A::of(backend.address)?, dport, ..*key })
+    let dst = if backend.mode == Mode::FullNat { A::of_either(backend.address) } else { A::of(backend.address) };
+    Some(FiveTuple { dst: dst?, dport, ..*key })
 }
 
 /// The five-tuple that a packet of a known connection leaves with: its own where nothing is replaced.

@@ -38,10 +38,13 @@ impl Reset {
         // Exactly what the receiver expects, or it would answer and stay (RFC 5961 3.2); a backend counts the header that the
         // client has not sent.
         let seq = if to.notes.has(Notes::ACKED) { to.ack } else { from.next };
-        let header_len = if from.notes.has(Notes::SHIFTS) { proxy::header_len(from.src.into()) as u32 } else { 0 };
+        let header_len =
+            if from.notes.has(Notes::SHIFTS) { proxy::header_len(from.src.into().to_canonical()) as u32 } else { 0 };
         let seq = seq.wrapping_add(header_len);
         let ack = to.notes.has(Notes::SENT).then_some(to.next);
-        Self { src: (to.dst.into(), to.dport), dst: (to.src.into(), to.sport), seq, ack }
+        // Each side is of one IP version, whatever the other is.
+        let end = |address: A, port| (address.into().to_canonical(), port);
+        Self { src: end(to.dst, to.dport), dst: end(to.src, to.sport), seq, ack }
     }
 
     /// Writes the whole frame and says how long it is.

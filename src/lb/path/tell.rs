@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::client_address::{self, Progress, Refused, Segment, Stage};
 use super::family::Family;
-use super::{At, errors};
+use super::{At, crossed, errors};
 use crate::lb::packet::Packet;
 use crate::lb::snapshot::{Backend, ClientAddress};
 use crate::lb::table::{Entry, Notes, Slot};
@@ -21,11 +21,11 @@ pub(super) fn notes_of(backend: &Backend, protocol: u8) -> Notes {
 }
 
 fn client<A: Family>(request: &Entry<A>) -> SocketAddr {
-    SocketAddr::new(request.src.into(), request.sport)
+    SocketAddr::new(request.src.into().to_canonical(), request.sport)
 }
 
 fn ends<A: Family>(request: &Entry<A>) -> Option<Ends> {
-    Ends::new(client(request), SocketAddr::new(request.dst.into(), request.dport))
+    Ends::new(client(request), SocketAddr::new(request.dst.into().to_canonical(), request.dport))
 }
 
 /// How far a connection has come. Until the header is taken, the entry's `next` stays the number of the first byte.
@@ -74,17 +74,17 @@ pub(super) fn request<A: Family, P: Packet>(
 ) -> Result<Parsed, Verdict> {
     let Some(&entry) = A::table(at.shard).entry(slot) else { return Ok(*parsed) };
     let mut progress = progress(&entry);
+    let mtu = crossed::mtu_for_client(parsed, backend);
     let done = match backend.client_address {
         ClientAddress::None => return Ok(*parsed),
         ClientAddress::Toa => {
             let wanted = progress.wants_option(parsed.tcp_flags);
-            let told =
-                wanted.then(|| client_address::insert_toa(packet, parsed, client(&entry), backend.mtu)).flatten();
+            let told = wanted.then(|| client_address::insert_toa(packet, parsed, client(&entry), mtu)).flatten();
             return Ok(told.unwrap_or(*parsed));
         }
         ClientAddress::ProxyV2 => {
             let Some(ends) = ends(&entry) else { return Ok(*parsed) };
-            client_address::request(packet, parsed, &mut progress, ends, backend.mtu).map_err(|e| (e, ends))
+            client_address::request(packet, parsed, &mut progress, ends, mtu).map_err(|e| (e, ends))
         }
     };
     match done {
@@ -135,7 +135,7 @@ pub(super) fn reply<A: Family, P: Packet>(
         }
     }
     if parsed.tcp_flags & (flags::SYN | flags::ACK) == flags::SYN | flags::ACK {
-        let shrink = client_address::mss_shrink(backend.client_address, entry.src.into());
+        let shrink = client_address::mss_shrink(backend.client_address, client(&entry).ip());
         shrink_mss(frame, parsed, shrink);
     }
     let told = backend.client_address;

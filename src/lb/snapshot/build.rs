@@ -56,6 +56,7 @@ impl Snapshot {
             routes: routes(&spec.ports),
             steers: spec.workers > 1 && (any(Mode::Nat) || !all_stay),
             translates,
+            crosses: spec.services.iter().any(ServiceSpec::crosses),
             flow_key: spec.hash_key.derive(b"flow"),
             ports: spec.ports.into_iter().map(port).collect(),
             services: Box::default(),

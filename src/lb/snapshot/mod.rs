@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub routes: Routes,
     /// Whether some service is in a NAT mode.
     pub translates: bool,
+    /// Whether some service in full-NAT has a VIP and a backend of different IP versions.
+    pub crosses: bool,
     /// Whether there may be packets of flows that came to another worker than their owner.
     pub steers: bool,
     /// The key under which five-tuples are hashed for consistent hashing.

@@ -124,6 +124,13 @@ pub struct ServiceSpec {
     pub backends: Vec<BackendSpec>,
 }
 
+impl ServiceSpec {
+    /// Whether it is in full-NAT and has a backend of the other IP version than its VIP.
+    pub fn crosses(&self) -> bool {
+        self.mode == Mode::FullNat && self.backends.iter().any(|b| b.address.is_ipv4() != self.vip.is_ipv4())
+    }
+}
+
 /// One backend of a service.
 #[derive(Clone, Debug)]
 pub struct BackendSpec {

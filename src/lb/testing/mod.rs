@@ -111,7 +111,8 @@ pub fn spec(services: Vec<ServiceSpec>) -> SnapshotSpec {
 
 /// One VIP of each family for each mode, with TCP on port 80 and UDP on port 53; two backends each.
 ///
-/// NAT on .10, GRE on .20 (IPv4 and IPv6 backends), DSR on .30, full-NAT on .50 from 10.1.0.100 and fd01::100.
+/// NAT on .10, GRE on .20 (IPv4 and IPv6 backends), DSR on .30, full-NAT on .50 from 10.1.0.100 and fd01::100, and on .51 to backends
+/// of the other IP version.
 pub fn all_modes() -> SnapshotSpec {
     let (tcp, udp) = (6, 17);
     let nat4 = ["10.1.0.1:8080", "10.1.0.2:8080"];
@@ -137,5 +138,9 @@ pub fn all_modes() -> SnapshotSpec {
         full_nat(s("full4u", Mode::FullNat, udp, ("192.0.2.50", 53), 27, &nat4)),
         full_nat(s("full6", Mode::FullNat, tcp, ("2001:db8::50", 80), 29, &nat6)),
         full_nat(s("full6u", Mode::FullNat, udp, ("2001:db8::50", 53), 31, &nat6)),
+        full_nat(s("full46", Mode::FullNat, tcp, ("192.0.2.51", 80), 33, &nat6)),
+        full_nat(s("full46u", Mode::FullNat, udp, ("192.0.2.51", 53), 35, &nat6)),
+        full_nat(s("full64", Mode::FullNat, tcp, ("2001:db8::51", 80), 37, &nat4)),
+        full_nat(s("full64u", Mode::FullNat, udp, ("2001:db8::51", 53), 39, &nat4)),
     ])
 }

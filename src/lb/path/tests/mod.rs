@@ -1,6 +1,7 @@
 //! The packet path, frame by frame: what comes out, and which counters moved.
 
 mod connections;
+mod crossed;
 mod crossing;
 mod crossing_errors;
 mod crossing_random;
