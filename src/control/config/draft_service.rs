@@ -60,10 +60,10 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
     let (client_address, client_address_span) = split(table.word("client_address"));
     let (maglev_size, maglev_size_span) = split(table.int("maglev_size"));
     let port_is_good = table.has("port") == port.is_some() && table.has("protocol") == protocol_span.is_some();
+    let (local_addresses, local_address_spans) = read_local_addresses(&mut table);
     let (local_ports, _) = split(table.parsed("local_ports", ports));
     let (reset_idle, _) = split(table.flag("reset_idle"));
     let (reset_unknown, _) = split(table.flag("reset_unknown"));
-    let (local_addresses, local_address_spans) = read_local_addresses(&mut table);
     let timeouts = read_timeouts(&mut table);
     let (health, health_without_port) = read_health(&mut table).unzip();
     let (backends, backend_spans) = read_backends(&mut table);

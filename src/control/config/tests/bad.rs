@@ -86,8 +86,8 @@ fn every_syntax_error_is_shown() {
 #[test]
 fn keys_in_the_wrong_table_are_sent_home() {
     let text = service("gre", "weight = 5\ncolour = 'red'", "address = '10.1.0.1'");
-    let known = "name, vip, port, protocol, mode, scheduler, tunnel_source, local_addresses, client_address, maglev_size, \
-                 timeouts, health, backend";
+    let known = "name, vip, port, protocol, mode, scheduler, tunnel_source, local_addresses, local_ports, reset_idle, \
+                 reset_unknown, client_address, maglev_size, timeouts, health, backend";
     assert_eq!(
         errors(&text),
         [
@@ -211,9 +211,8 @@ fn services_by_themselves() {
         "`mode` must be one of nat, full-nat, gre, dsr, not \"gree\", did you mean `gre`?"
     );
     for mode in ["ipip", "gue"] {
-        let message = format!("mode `{mode}` is not supported yet (supported: nat, gre, dsr)");
-        let keys = if mode == "full-nat" { "local_addresses = ['10.0.0.100']" } else { "" };
-        assert_eq!(service_error(mode, keys, backend), message);
+        let message = format!("mode `{mode}` is not supported yet (supported: nat, full-nat, gre, dsr)");
+        assert_eq!(service_error(mode, "", backend), message);
     }
     for scheduler in ["rr", "wrr", "sh", "lc", "wlc", "lrt"] {
         let message = format!("scheduler `{scheduler}` is not supported yet (supported: maglev)");

@@ -2,11 +2,9 @@
 
 use super::{PORT, parse, service};
 
-/// What is wrong with the file besides that a mode may be one of a later version.
 fn faults(text: &str) -> Vec<String> {
     let errors = parse(text).err();
-    let messages = errors.iter().flat_map(|errors| errors.iter().map(|error| error.message.clone()));
-    messages.filter(|message| !message.contains("is not supported yet")).collect()
+    errors.iter().flat_map(|errors| errors.iter().map(|error| error.message.clone())).collect()
 }
 
 /// Of a full-nat service `web` with these local addresses and backends.
