@@ -40,7 +40,7 @@ fn the_exact_port_comes_before_every_port() {
 #[test]
 fn own_addresses_and_vips_are_told_apart() {
     let mut services = all_modes().services;
-    services.push(service("mixed", Mode::Gre, 6, ("192.0.2.10", 443), 30, &["10.1.0.1"]));
+    services.push(service("mixed", Mode::Gre, 6, ("192.0.2.10", 443), 60, &["10.1.0.1"]));
     let snapshot = Snapshot::build(spec(services), None).unwrap();
     let link_local = link_local(crate::lb::testing::WAN).to_string();
     for (addr, expected) in [
@@ -50,6 +50,8 @@ fn own_addresses_and_vips_are_told_apart() {
         (&link_local, Some(Local::Own(PortId(0)))),
         ("192.0.2.10", Some(Local::Vip { nat: true, local: false })),
         ("192.0.2.20", Some(Local::Vip { nat: false, local: false })),
+        ("192.0.2.50", Some(Local::Vip { nat: false, local: false })),
+        ("10.1.0.100", Some(Local::Local)),
         ("10.0.0.1", None),
         ("10.1.0.1", None),
     ] {
@@ -59,7 +61,7 @@ fn own_addresses_and_vips_are_told_apart() {
     vips.sort();
     let count = vips.len();
     vips.dedup();
-    assert_eq!((vips.len(), count), (9, 9));
+    assert_eq!((vips.len(), count), (15, 15));
 }
 
 #[test]

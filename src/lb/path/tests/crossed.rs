@@ -141,3 +141,14 @@ fn the_header_names_the_client_in_its_own_version() {
         assert_eq!((got.len(), got[13]), if is_v4 { (28 + 7, 0x11) } else { (52 + 7, 0x21) });
     }
 }
+
+#[test]
+fn what_the_other_version_cannot_say_is_dropped() {
+    let (vip, client, protocol) = SERVICES[0];
+    let mut net = Net::new(all_modes());
+    net.send(0, &packet(client, vip, protocol, SYN).build()).tx();
+    // A loose source route with an address left (RFC 791 3.1).
+    let route = vec![0x83, 7, 4, 198, 51, 100, 1, 0];
+    let routed = packet(client, vip, protocol, ACK).with(|f| f.options = (0, route));
+    net.expect_drop(0, &routed.build(), DropReason::Untranslatable);
+}

@@ -143,13 +143,16 @@ fn unwanted() -> Vec<(R, Vec<u8>)> {
 
 /// What cannot be provoked by one frame into the usual network, as a list of what the other tests of this directory and
 /// the poll loop provoke.
-const ELSEWHERE: [(R, &str); 9] = [
+const ELSEWHERE: [(R, &str); 12] = [
     (R::NoBackend, "below"),
     (R::NoRoute, "below"),
     (R::NoHeadroom, "below"),
     (R::NeighborTableFull, "below"),
     (R::TooBig, "below"),
     (R::TableFull, "connections"),
+    (R::PortsExhausted, "full_nat"),
+    (R::ProxyForged, "tell"),
+    (R::Untranslatable, "crossed"),
     (R::TupleConflict, "connections"),
     (R::AddressConflict, "neighbor"),
     (R::EchoLimited, "icmp"),

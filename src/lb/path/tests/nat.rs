@@ -278,7 +278,7 @@ fn two_connections_never_share_an_outside_tuple() {
         crate::lb::snapshot::Mode::Nat,
         6,
         ("192.0.2.11", 80),
-        40,
+        60,
         &["10.1.0.1:8080", "10.1.0.2:8080"],
     ));
     let mut net = Net::new(all);
@@ -311,14 +311,16 @@ fn two_connections_never_share_an_outside_tuple() {
     // Once the first is closing, or its backend is down, the second may have it.
     let mut all = all_modes();
     all.services[0].backends.truncate(1);
-    all.services.push(service("twin", crate::lb::snapshot::Mode::Nat, 6, ("192.0.2.11", 80), 40, &["10.1.0.1:8080"]));
+    all.services.push(service("twin", crate::lb::snapshot::Mode::Nat, 6, ("192.0.2.11", 80), 60, &["10.1.0.1:8080"]));
     let mut net = Net::new(all.clone());
     to(&mut net, C4, "192.0.2.10:80").unwrap();
     assert_eq!(to(&mut net, C4, "192.0.2.11:80"), Err(DropReason::TupleConflict));
     net.send(0, &Frame::tcp(C4, "192.0.2.10:80", FIN | ACK).build()).tx();
     to(&mut net, C4, "192.0.2.11:80").unwrap();
     assert_eq!(net.active(), 1);
-    all.services[13].backends[0].serves = false;
+    if let Some(twin) = all.services.last_mut() {
+        twin.backends[0].serves = false;
+    }
     net.reload(all);
     to(&mut net, C4, "192.0.2.10:80").unwrap();
     assert_eq!(net.active(), 1);

@@ -151,9 +151,11 @@ fn announcements_name_own_addresses_and_vips_where_they_may_be_looked_for() {
         (0, "fe80::ff:fe00:2"),
         (1, "10.1.0.254"),
         (1, "fd01::fe"),
+        (1, "10.1.0.100"),
+        (1, "fd01::100"),
         (1, &lan),
     ];
-    let off_link: Vec<IpAddr> = net.snapshot.vips().filter(|&vip| vip != ip("10.0.0.50")).collect();
+    let off_link: Vec<IpAddr> = net.snapshot.vips().filter(|&vip| !net.snapshot.is_on_link(vip)).collect();
     assert!(off_link.contains(&ip("192.0.2.10")) && off_link.contains(&ip("2001:db8::10")));
     let mut expected: Vec<_> = expected.iter().map(|&(port, addr)| (port, ip(addr))).collect();
     expected.extend([0, 1].iter().flat_map(|&port| off_link.iter().map(move |&vip| (port, vip))));

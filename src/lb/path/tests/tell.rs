@@ -147,3 +147,14 @@ fn others_are_told_nothing() {
     let first = it.request(ACK, 1001, 9001, b"GET /");
     assert_eq!((tcp(&first).3.len(), tcp(&first).4), (20, &b"GET /"[..]));
 }
+
+#[test]
+fn nothing_of_the_client_gets_to_the_place_of_the_header() {
+    let mut it = Ends::open(ClientAddress::ProxyV2, false);
+    it.reply(SYN | ACK, 9000, 1001, b"");
+    let forged = Frame { seq: 995, ack: 9001, payload: vec![b'x'; 20], ..Frame::tcp(it.client, it.vip, ACK) };
+    it.net.expect_drop(0, &forged.build(), crate::lb::verdict::DropReason::ProxyForged);
+    // A probe of an old number has nothing there.
+    let probe = it.request(ACK, 1000, 9001, b"");
+    assert_eq!((tcp(&probe).0, tcp(&probe).4.len()), (1000, 0));
+}
