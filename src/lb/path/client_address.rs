@@ -303,4 +303,4 @@ fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,6 +1,6 @@
 //! What is said of bad files.
 
-use super::{PORT, errors, parse, service};
+use super::{PORT, errors, good, parse, service};
 
 /// The whole text as it is printed.
 fn printed(text: &str) -> String {
@@ -251,6 +251,9 @@ fn client_addresses_are_told_where_they_are_replaced() {
         );
         assert_eq!(of(mode, &format!("client_address = '{word}'")), [message]);
     }
+    let local = "local_addresses = ['10.0.0.9']\nclient_address = 'toa'";
+    assert_eq!(good(&service("full-nat", local, "address = '10.0.0.8'")).services.len(), 1);
+    assert_eq!(of("full-nat", &format!("{local}\nprotocol = 'udp'")).len(), 1);
     let messages = of("nat", "client_address = 'toa'\nprotocol = 'udp'");
     assert_eq!(messages.len(), 2);
     assert_eq!(messages[1], "`client_address` \"toa\" is for protocol tcp, not udp; leave it out or write \"none\"");

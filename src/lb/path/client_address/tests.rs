@@ -37,6 +37,11 @@ pub fn frame(v6: bool, from_client: bool, tcp: &Tcp) -> Vec<u8> {
 fn edited(v6: bool, from_client: bool, tcp: &Tcp, change: impl FnOnce(Frame) -> Frame) -> Vec<u8> {
     let (client, vip) = (ends(v6).client(), ends(v6).vip());
     let (src, dst) = if from_client { (client, vip) } else { (vip, client) };
+    segment(src, dst, tcp, change)
+}
+
+/// A frame between any two ends.
+pub fn segment(src: SocketAddr, dst: SocketAddr, tcp: &Tcp, change: impl FnOnce(Frame) -> Frame) -> Vec<u8> {
     let mut l4 = Vec::new();
     l4.extend(src.port().to_be_bytes());
     l4.extend(dst.port().to_be_bytes());
@@ -398,6 +403,9 @@ fn the_option_goes_with_each_segment_that_may_complete_the_handshake() {
     }
 }
 
+/// One of the functions; whether it was done.
+type Change<'a> = &'a dyn Fn(&mut HeapPacket, &Parsed) -> bool;
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
@@ -423,7 +431,7 @@ proptest! {
         wrong[at..at + 2].copy_from_slice(&faulty.to_be_bytes());
         for (bytes, is_right) in [(right, true), (wrong, false)] {
             let start = HeapPacket::new(&bytes);
-            let changes: [&dyn Fn(&mut HeapPacket, &Parsed) -> bool; 5] = [
+            let changes: [Change<'_>; 5] = [
                 &|packet, parsed| insert_proxy(packet, parsed, ends(v6), 1500).is_ok(),
                 &|packet, parsed| {
                     let fits = words * 4 + toa::option_len(ends(v6).client().ip()) <= 40;

@@ -18,4 +18,5 @@ mod reset;
 mod short_way;
 mod steering;
 mod tell;
+mod told;
 mod tunnel;
