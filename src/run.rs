@@ -108,7 +108,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     let cpus = allowed_cpus();
     let setup = setup(&config, &cpus);
     let given: Vec<String> = config.dataplane.eal.iter().chain(&options.eal).cloned().collect();
-    let devices: Vec<String> = config.ports.iter().map(|p| p.device.clone()).collect();
+    let devices = devices(&config);
     let no_huge = has_no_huge(&given);
     check_machine(preflight(&devices, setup.buffer_bytes(), no_huge))?;
     let plan = EalPlan {
@@ -246,6 +246,17 @@ fn shards(config: &Config, boot_key: HashKey, worker_cpus: &[u32], hugepages: bo
     let places = worker_cpus.iter().map(|&cpu| Place { node: numa_node(cpu), hugepages });
     let shard = |(worker, place)| ShardConfig { place, ..shard_config(config, WorkerId(worker), boot_key) };
     (0..).zip(places).map(shard).collect()
+}
+
+/// The devices of all ports, each once.
+fn devices(config: &Config) -> Vec<String> {
+    let mut devices: Vec<String> = Vec::new();
+    for port in &config.ports {
+        if !devices.contains(&port.device) {
+            devices.push(port.device.clone());
+        }
+    }
+    devices
 }
 
 /// Whether hugepages were given up.

@@ -1,4 +1,4 @@
-//! Several VLANs on one device, stacks of tags, and frames of 9000 bytes.
+//! Several VLANs on one device, stacks of tags, and frames that are longer than usual.
 
 use crate::case::{Case, Expect, dataplane, lan, service, wan};
 use crate::packet::*;
@@ -171,5 +171,39 @@ pub fn jumbo_frames() -> Case {
     case.send(&icmp("198.51.100.7", "192.0.2.10", 8, 0, 1, &data(8972)), Expect::Echo);
     case.send(&question("192.0.2.20:53", 9000).ttl(1), Expect::Exceeded);
     case.connections(4, 0, 0);
+    case
+}
+
+/// Frames that are longer than the MTU and than a packet buffer: those that cannot go on are answered or dropped, and what only
+/// has a long trailer goes on.
+pub fn longer_than_mtu() -> Case {
+    let mut case = Case::new("longer-than-mtu", config("", ""));
+    let data = |len: usize| (0..len).map(|n| (n / 251) as u8 ^ n as u8).collect::<Vec<_>>();
+    for len in [1501, 2035, 2049, 2177, 4100, 9000, 20_000] {
+        let mut question = udp(CLIENT, "192.0.2.20:53", &data(len - 28));
+        case.send(&question, Expect::TooBig(1500));
+        case.send(&udp(CLIENT, "192.0.2.10:53", &data(len - 28)), Expect::TooBig(1476));
+        question.fragment &= !DF;
+        case.send(&question, Expect::Drop("too_big"));
+        case.send(&tcp(CLIENT6, "[2001:db8::20]:80", SYN, &data(len - 60)), Expect::TooBig(1500));
+        case.send(&icmp("198.51.100.7", "192.0.2.10", 8, 0, 1, &data(len - 28)), Expect::Drop("too_big"));
+    }
+    case.send(&udp(CLIENT, "192.0.2.20:53", &data(5000)).ttl(1), Expect::Exceeded);
+    let with_trailer = |packet: Ip, len: usize| {
+        let mut frame = packet.frame_from(ip(if packet.src.is_ipv4() { "10.0.0.1" } else { "fd00::1" }));
+        frame.resize(frame.len() + len, 0x5a);
+        frame
+    };
+    for len in [100, 2000, 2100, 5000] {
+        case.frame(0, with_trailer(tcp(CLIENT, "192.0.2.10:80", SYN, b"data"), len), GRE);
+        case.frame(0, with_trailer(tcp(CLIENT, "192.0.2.20:80", SYN, b"data"), len), NAT);
+        case.frame(0, with_trailer(icmp("198.51.100.7", "192.0.2.10", 8, 0, 1, b"ping"), len), Expect::Echo);
+        case.frame(0, with_trailer(udp(CLIENT, "192.0.2.10:53", &[7; 1449]), len), Expect::TooBig(1476));
+        case.frame(0, with_trailer(tcp(CLIENT, "192.0.2.20:80", ACK, b"").ttl(1), len), Expect::Exceeded);
+    }
+    let mut wrong = with_trailer(tcp(CLIENT, "192.0.2.20:80", ACK, b""), 4000);
+    wrong[24] ^= 1;
+    case.frame(0, wrong, Expect::Drop("ip_checksum"));
+    case.connections(5, 0, 0);
     case
 }

@@ -48,7 +48,7 @@ golden! {
     cases_hygiene:
         arp_nd_echo malformed not_served martians_and_loops fragments ip6_extensions vlan_port priority_tag;
     cases_vlan:
-        vlan_trunk vlan_beside_untagged vlan_stacks jumbo_frames;
+        vlan_trunk vlan_beside_untagged vlan_stacks jumbo_frames longer_than_mtu;
     cases_state:
         backend_down backend_drain config_swap no_backend no_backend_left timeouts syn_on_closing table_full_gre
         table_full_nat neighbor_silent neighbor_answers two_workers;

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use super::{Bench, POOL_LEN, Plan};
 use crate::dataplane::tx::Way;
-use crate::lb::connection::flags::*;
 use crate::lb::path::tests::drops::{malformed, unwanted};
 use crate::lb::snapshot::{Mode, SnapshotSpec};
 use crate::lb::testing::*;

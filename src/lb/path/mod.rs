@@ -392,6 +392,11 @@ fn addresses<A: Family>(parsed: &Parsed, frame: &[u8]) -> (IpAddr, IpAddr) {
 
 #[cold]
 fn rare<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> Verdict {
+    // No such message comes by this link, and an answer of that length could not leave by it.
+    let is_message = matches!(parsed.protocol, protocol::ICMP | protocol::ICMPV6);
+    if is_message && at.snapshot.port(at.port).is_some_and(|port| parsed.ip_len > port.mtu) {
+        return Verdict::Drop(DropReason::TooBig);
+    }
     match (parsed.kind, parsed.protocol) {
         (Kind::Arp, _) => neighbor::arp(at, packet, parsed),
         (Kind::V4, protocol::ICMP) => icmp::v4(at, packet, parsed),
