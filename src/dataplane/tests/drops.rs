@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Bench, POOL_LEN, Plan};
 use crate::dataplane::tx::Way;
 use crate::lb::path::tests::drops::{malformed, unwanted};
-use crate::lb::snapshot::{Mode, SnapshotSpec};
+use crate::lb::snapshot::{ClientAddress, Mode, SnapshotSpec};
 use crate::lb::testing::*;
 use crate::lb::verdict::DropReason as R;
 
@@ -35,8 +35,8 @@ impl Scenario {
     }
 }
 
-/// Reasons that no packet can be made to have here, and why. None so far.
-const EXCUSED: [(R, &str); 0] = [];
+/// Reasons that no packet can be made to have here, and why.
+const EXCUSED: [(R, &str); 1] = [(R::Untranslatable, "no packet changes its IP version yet")];
 
 fn syn(client: &str, vip: &str) -> Vec<u8> {
     Frame::syn(client, vip).build()
@@ -52,7 +52,7 @@ fn silent() -> SnapshotSpec {
     let names: Vec<String> = (1..=60).map(|n| format!("10.1.0.{}", 100 + n)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut all = all_modes();
-    all.services.push(service("silent", Mode::Nat, 6, ("192.0.2.60", 80), 30, &names));
+    all.services.push(service("silent", Mode::Nat, 6, ("192.0.2.60", 80), 35, &names));
     all
 }
 
@@ -66,6 +66,15 @@ fn scenarios() -> Vec<Scenario> {
     without_ways.services.push(service("far", Mode::Dsr, 6, ("192.0.2.50", 80), 40, &["203.0.113.1"]));
     let mut twins = all_modes();
     twins.services.push(service("twin", Mode::Nat, 6, ("192.0.2.70", 80), 60, &["10.1.0.1:8080", "10.1.0.2:8080"]));
+    let mut few_ports = all_modes();
+    few_ports.services.iter_mut().for_each(|s| s.local_ports = 7000..=7009);
+    let datagrams = (0..50).map(|n| Frame::udp(&format!("198.51.100.7:{}", 1000 + n), "192.0.2.50:53").build());
+    let mut told = all_modes();
+    let tcp = told.services.iter_mut().filter(|s| s.protocol == 6);
+    tcp.for_each(|s| s.client_address = ClientAddress::ProxyV2);
+    // Data from before the first byte, so that its end lies where the header belongs.
+    let forged = Frame { seq: 991, ack: 1, payload: vec![0; 20], ..Frame::ack(CLIENT, "192.0.2.50:80") };
+    let begun = Frame { seq: 1000, ..Frame::syn(CLIENT, "192.0.2.50:80") };
     let mut steered = all_modes();
     steered.workers = 2;
     let open = |n: usize| format!("198.51.100.9:{}", 1000 + n);
@@ -83,6 +92,8 @@ fn scenarios() -> Vec<Scenario> {
             s.first = opened.collect();
         }),
         new(R::TupleConflict, twins, flood("192.0.2.70:80")).with(|s| s.first = flood(NAT)),
+        new(R::PortsExhausted, few_ports, datagrams.collect()),
+        new(R::ProxyForged, told, vec![forged.build()]).with(|s| s.first = vec![begun.build()]),
         new(R::AddressConflict, all_modes(), vec![arp(1, ROUTER, "10.0.0.2", "10.0.0.1")]),
         new(R::EchoLimited, all_modes(), vec![echo]),
         new(R::NeighborTableFull, silent(), flood("192.0.2.60:80")),

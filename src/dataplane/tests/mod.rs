@@ -96,6 +96,7 @@ impl Bench {
                 backends_max: 100,
                 neighbors_max: neighbors,
                 place: Place::default(),
+                local_port_rest_s: 120,
                 boot_key: HashKey::from_bytes([9; 16]),
             })
             .unwrap();
