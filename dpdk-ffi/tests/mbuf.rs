@@ -136,13 +136,13 @@ fn a_pull_uses_the_headroom_where_there_is_no_tailroom() {
     // The first segment ends at the end of its buffer, or little before.
     for (first, headroom) in [(2048, 128), (2040, 128), (10, buffer - 10), (0, buffer), (100, buffer - 110)] {
         for n in [2048, 2100, buffer - 1, buffer] {
-            let mut mbuf = chained(&pool, &frame, &[first, 7, 0, 1900], headroom);
+            let mut mbuf = chained(&pool, &frame, &[first, 7, 0, 1900, 1000], headroom);
             assert_eq!(mbuf.headroom(), headroom);
             assert!(mbuf.pull(n), "{first} {headroom} {n}");
             assert_eq!((mbuf.data(), whole(&mbuf)), (&frame[..n.max(first)], frame.clone()));
             assert_eq!(mbuf.headroom(), headroom.min(buffer - n.max(first)), "as much as is left");
         }
-        let mut mbuf = chained(&pool, &frame, &[first, 7, 0, 1900], headroom);
+        let mut mbuf = chained(&pool, &frame, &[first, 7, 0, 1900, 1000], headroom);
         let segments = mbuf.segment_count();
         for n in [buffer + 1, 3999, 4000, usize::MAX] {
             assert!(!mbuf.pull(n));

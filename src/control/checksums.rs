@@ -29,14 +29,13 @@ impl Partial {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::control::fixture;
 
     #[test]
     fn partial_checksums_are_named_once_with_their_port() {
-        let manager = fixture::manager(Path::new("tidegate.toml"));
+        let dir = tempfile::tempdir().unwrap();
+        let manager = fixture::manager(&fixture::file(dir.path(), "tidegate.toml", fixture::CONFIG));
         let workers = manager.worker_handles();
         let mut partial = Partial::default();
         assert_eq!(partial.look(manager.config(), &workers), None);

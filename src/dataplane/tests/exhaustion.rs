@@ -40,12 +40,12 @@ fn sent(bench: &Bench) -> u64 {
 
 #[test]
 fn a_transmit_queue_that_takes_nothing_costs_only_its_packets() {
-    let pool = Mempool::new(eal(), &name("rx"), 63, 0, DATA_ROOM_DEFAULT, None).unwrap();
+    let pool = Mempool::new(eal(), &name("large"), 2047, 32, DATA_ROOM_DEFAULT, None).unwrap();
     // What is sent on a ring device waits there to be received, and here nobody does.
     let StartedPort { port: _port, mut rx_queues, mut tx_queues } = device(&name("net_ring_full"), &pool);
     let way = Way::Queue(tx_queues.remove(0), None);
     let ways = vec![Way::Nowhere, way];
-    let mut bench = Bench::new(Plan { ways, mbufs: 2047, ..Plan::new(all_modes()) });
+    let mut bench = Bench::new(Plan { ways, pool: Some(pool), ..Plan::new(all_modes()) });
     let mut total = 0;
     while bench.drops(R::TxFull) < 3 * BURST as u64 {
         assert!(total < 1900, "the ring of the driver must fill before the pool is empty");

@@ -4,7 +4,7 @@ mod drops;
 mod exhaustion;
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crossbeam::queue::ArrayQueue;
 use dpdk_ffi::{DATA_ROOM_DEFAULT, Eal, Mbuf, MbufBurst, Mempool, RingConsumer, clock, mpsc};
@@ -36,6 +36,15 @@ fn eal() -> &'static Eal {
     EAL.get_or_init(|| Eal::init(&args.map(String::from)).unwrap())
 }
 
+/// One bench at a time, all with the same pool: DPDK gives the memory of pools back on its main thread only.
+fn shared_pool() -> (MutexGuard<'static, ()>, Mempool) {
+    static TURN: Mutex<()> = Mutex::new(());
+    static POOL: OnceLock<Mempool> = OnceLock::new();
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let new = || Mempool::new(eal(), "shared", POOL_LEN, 32, DATA_ROOM_DEFAULT, None).unwrap();
+    (turn, POOL.get_or_init(new).clone())
+}
+
 /// A name that nothing in this process has yet.
 fn name(what: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -50,15 +59,15 @@ struct Plan {
     neighbors: usize,
     /// Bytes before each frame.
     headroom: usize,
-    /// Packet buffers.
-    mbufs: u32,
+    /// Packet buffers, if not the usual ones.
+    pool: Option<Mempool>,
     /// The ways out of the first worker by port, if not into a ring that is emptied after each burst.
     ways: Vec<Way>,
 }
 
 impl Plan {
     fn new(spec: SnapshotSpec) -> Self {
-        Self { spec, connections: 1000, neighbors: 64, headroom: 128, mbufs: POOL_LEN, ways: Vec::new() }
+        Self { spec, connections: 1000, neighbors: 64, headroom: 128, pool: None, ways: Vec::new() }
     }
 }
 
@@ -71,12 +80,15 @@ struct Bench {
     pool: Mempool,
     sinks: Vec<RingConsumer>,
     headroom: usize,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Bench {
     fn new(plan: Plan) -> Self {
-        let Plan { spec, connections, neighbors, headroom, mbufs, ways } = plan;
-        let pool = Mempool::new(eal(), &name("pool"), mbufs, 32, DATA_ROOM_DEFAULT, None).unwrap();
+        let Plan { spec, connections, neighbors, headroom, pool, ways } = plan;
+        let (turn, shared) = shared_pool();
+        let pool = pool.unwrap_or(shared);
+        assert_eq!(pool.in_use(), 0, "left by another bench");
         let (nat, ports) = (spec.services.iter().any(|s| s.mode.is_nat()), spec.ports.len());
         let snapshot = Arc::new(Snapshot::build(spec, None).unwrap());
         let published = Arc::new(Published::new(snapshot.clone()));
@@ -125,7 +137,7 @@ impl Bench {
         });
         let workers: Vec<Worker> = workers.collect();
         let held = workers.iter().map(|_| Pending::default()).collect();
-        Self { workers, held, snapshot, now: Now::from_ns(1_000_000_000), pool, sinks, headroom }
+        Self { workers, held, snapshot, now: Now::from_ns(1_000_000_000), pool, sinks, headroom, _turn: turn }
     }
 
     /// A packet buffer with this frame; `None` if there is none left.
