@@ -36,7 +36,7 @@ impl Scenario {
 }
 
 /// Reasons that no packet can be made to have here, and why.
-const EXCUSED: [(R, &str); 1] = [(R::Untranslatable, "no packet changes its IP version yet")];
+const EXCUSED: [(R, &str); 0] = [];
 
 fn syn(client: &str, vip: &str) -> Vec<u8> {
     Frame::syn(client, vip).build()
@@ -49,10 +49,10 @@ fn flood(vip: &str) -> Vec<Vec<u8>> {
 
 /// Backends of which nobody knows the MAC address.
 fn silent() -> SnapshotSpec {
-    let names: Vec<String> = (1..=60).map(|n| format!("10.1.0.{}", 100 + n)).collect();
+    let names: Vec<String> = (1..=50).map(|n| format!("10.1.0.{}", 100 + n)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut all = all_modes();
-    all.services.push(service("silent", Mode::Nat, 6, ("192.0.2.60", 80), 35, &names));
+    all.services.push(service("silent", Mode::Nat, 6, ("192.0.2.60", 80), 45, &names));
     all
 }
 
@@ -63,7 +63,7 @@ fn scenarios() -> Vec<Scenario> {
     without_backends.services.iter_mut().flat_map(|s| &mut s.backends).for_each(|b| b.admits = false);
     let mut without_ways = all_modes();
     without_ways.ports[0].gateways.clear();
-    without_ways.services.push(service("far", Mode::Dsr, 6, ("192.0.2.50", 80), 40, &["203.0.113.1"]));
+    without_ways.services.push(service("far", Mode::Dsr, 6, ("192.0.2.55", 80), 50, &["203.0.113.1"]));
     let mut twins = all_modes();
     twins.services.push(service("twin", Mode::Nat, 6, ("192.0.2.70", 80), 60, &["10.1.0.1:8080", "10.1.0.2:8080"]));
     let mut few_ports = all_modes();
@@ -75,6 +75,8 @@ fn scenarios() -> Vec<Scenario> {
     // Data from before the first byte, so that its end lies where the header belongs.
     let forged = Frame { seq: 991, ack: 1, payload: vec![0; 20], ..Frame::ack(CLIENT, "192.0.2.50:80") };
     let begun = Frame { seq: 1000, ..Frame::syn(CLIENT, "192.0.2.50:80") };
+    // A source route that goes on has no counterpart in IPv6 (RFC 7915 section 4.1).
+    let routed = Frame::udp(CLIENT, "192.0.2.51:53").with(|f| f.options = (0, vec![131, 7, 4, 10, 0, 0, 9, 0]));
     let mut steered = all_modes();
     steered.workers = 2;
     let open = |n: usize| format!("198.51.100.9:{}", 1000 + n);
@@ -84,7 +86,7 @@ fn scenarios() -> Vec<Scenario> {
     let nowhere = || vec![Way::Nowhere, Way::Nowhere];
     vec![
         new(R::NoBackend, without_backends, vec![syn(CLIENT, NAT), syn(CLIENT, "192.0.2.20:80")]),
-        new(R::NoRoute, without_ways, vec![syn(CLIENT, "192.0.2.50:80")]),
+        new(R::NoRoute, without_ways, vec![syn(CLIENT, "192.0.2.55:80")]),
         new(R::NoHeadroom, all_modes(), vec![syn(CLIENT, "192.0.2.20:80")]).with(|s| s.plan.headroom = 10),
         new(R::TooBig, all_modes(), vec![large]),
         new(R::TableFull, all_modes(), flood(NAT)).with(|s| {
@@ -94,6 +96,7 @@ fn scenarios() -> Vec<Scenario> {
         new(R::TupleConflict, twins, flood("192.0.2.70:80")).with(|s| s.first = flood(NAT)),
         new(R::PortsExhausted, few_ports, datagrams.collect()),
         new(R::ProxyForged, told, vec![forged.build()]).with(|s| s.first = vec![begun.build()]),
+        new(R::Untranslatable, all_modes(), vec![routed.build()]),
         new(R::AddressConflict, all_modes(), vec![arp(1, ROUTER, "10.0.0.2", "10.0.0.1")]),
         new(R::EchoLimited, all_modes(), vec![echo]),
         new(R::NeighborTableFull, silent(), flood("192.0.2.60:80")),

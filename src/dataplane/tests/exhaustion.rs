@@ -74,7 +74,7 @@ fn a_transmit_queue_that_takes_nothing_costs_only_its_packets() {
 fn an_empty_pool_stops_our_own_frames_and_nothing_else() {
     let names = ["10.1.0.101", "10.1.0.102"];
     let mut all = all_modes();
-    all.services.push(service("silent", Mode::Nat, 6, ("192.0.2.60", 80), 40, &names));
+    all.services.push(service("silent", Mode::Nat, 6, ("192.0.2.60", 80), 50, &names));
     let mut bench = Bench::new(Plan::new(all));
     let StartedPort { port: _port, mut rx_queues, .. } = device(&name("net_null_dry"), &bench.pool);
     let counters = bench.workers[0].shard.counters.clone();
@@ -129,7 +129,7 @@ fn a_worker_that_stands_still_costs_what_is_its_own() {
 #[test]
 fn a_full_neighbour_queue_recovers_with_the_neighbour() {
     let mut all = all_modes();
-    all.services.push(service("silent", Mode::Gre, 6, ("192.0.2.60", 80), 40, &["10.1.0.101"]));
+    all.services.push(service("silent", Mode::Gre, 6, ("192.0.2.60", 80), 50, &["10.1.0.101"]));
     let mut bench = Bench::new(Plan::new(all));
     let counters = bench.workers[0].shard.counters.clone();
     send(&mut bench, &syns(0, 100, "192.0.2.60:80"));
