@@ -116,7 +116,11 @@ pub(super) fn start(eal: &Eal, setup: &PortSetup, needs: Needs, pool: &Mempool) 
         notes.push(format!("{tx_queues} transmit queue(s) for {workers} workers: the others send through them"));
     }
     if config.mtu.is_none() {
-        notes.push(format!("the device takes an MTU of {} to {}, not {}", info.mtu_min, info.mtu_max, setup.mtu));
+        let (min, max, wanted) = (info.mtu_min, info.mtu_max, setup.mtu);
+        let note = format!(
+            "the driver names an MTU of {min} to {max}, not {wanted}: longer packets pass if the interface itself takes them"
+        );
+        notes.push(note);
     }
     let report = PortReport {
         name: setup.name.clone(),

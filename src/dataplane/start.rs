@@ -115,7 +115,10 @@ const DRAIN_LOOK: Duration = Duration::from_millis(1);
 
 /// Bytes that each packet buffer takes with its bookkeeping, for a port's MTU.
 fn data_room(mtu: u16) -> u16 {
-    HEADROOM.saturating_add((mtu + FRAME_OVERHEAD).max(2048).next_multiple_of(64))
+    let len = mtu.saturating_add(FRAME_OVERHEAD);
+    // Of few sizes, because AF_PACKET refuses buffers that are shorter than its own, which part a block evenly.
+    let room = [2048, 4096, 10_240].into_iter().find(|&room| room >= len).unwrap_or(len);
+    HEADROOM.saturating_add(room)
 }
 
 impl Setup {

@@ -16,7 +16,7 @@ large() {
     done
     for device in wan lan; do
         # The driver's ring must have room for such a frame, too.
-        TG_PORTS=${TG_PORTS/iface=$device\"/iface=$device,framesz=16384,blocksz=65536\"$'\n'mtu = 9000}
+        TG_PORTS=${TG_PORTS/iface=$device\"/iface=$device,framesz=10240,blocksz=20480\"$'\n'mtu = 9000}
     done
 }
 
