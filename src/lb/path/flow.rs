@@ -98,7 +98,7 @@ fn hit<A: Family, P: Packet>(
         set_phase(table, entry.pair, next, deadline);
     }
     table.refresh(slot, deadline, next.is_evictable());
-    if next != phase {
+    if next != phase || phase == Phase::TcpSyn {
         // The other end's first packet is among these.
         partial::note(at, parsed, packet.bytes());
     }
