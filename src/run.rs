@@ -108,7 +108,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     let cpus = allowed_cpus();
     let setup = setup(&config, &cpus);
     let given: Vec<String> = config.dataplane.eal.iter().chain(&options.eal).cloned().collect();
-    let devices: Vec<String> = config.ports.iter().map(|p| p.device.clone()).collect();
+    let devices = devices(&config);
     let no_huge = has_no_huge(&given);
     check_machine(preflight(&devices, setup.buffer_bytes(), no_huge))?;
     let plan = EalPlan {
@@ -129,7 +129,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     memory::check(&shards, free_table_bytes(buffers_bytes)).map_err(DataplaneError::from)?;
     let dataplane = Dataplane::start(setup, &arguments)?;
     print_found(&dataplane, &plan.worker_cpus);
-    let reports: Vec<PortReport> = dataplane.reports().cloned().collect();
+    let reports: Vec<PortReport> = dataplane.reports().collect();
 
     let facts = reports.iter().map(|r| PortFacts { mac: r.mac, rss: r.rss.clone() }).collect();
     let hash_key = config.dataplane.hash_key.map_or_else(random_key, |key| Ok(HashKey::from_bytes(key)))?;
@@ -160,11 +160,14 @@ fn manage(
     reports: Vec<PortReport>,
 ) -> Result<Ended, RunError> {
     let (ports, buffers) = (ports.clone(), running.buffers());
-    let mtus: Vec<u16> = config.ports.iter().map(|p| p.mtu).collect();
+    let configured: Vec<_> = config.ports.iter().map(|p| (p.mtu, p.vlan)).collect();
     let status = move || {
         let ports = ports.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = ports.iter().zip(&reports).zip(&mtus);
-        all.map(|((port, report), &mtu)| port_status(port, report, mtu, &buffers)).collect()
+        let all = reports.iter().zip(&configured);
+        let status = |(report, (mtu, vlan)): (&PortReport, &(u16, Option<u16>))| {
+            Some(PortStatus { mtu: *mtu, vlan: *vlan, ..port_status(ports.get(report.place)?, report, &buffers) })
+        };
+        all.filter_map(status).collect()
     };
     let manager = Manager::new(Parts {
         config_path: options.config.clone(),
@@ -245,6 +248,17 @@ fn shards(config: &Config, boot_key: HashKey, worker_cpus: &[u32], hugepages: bo
     (0..).zip(places).map(shard).collect()
 }
 
+/// The devices of all ports, each once.
+fn devices(config: &Config) -> Vec<String> {
+    let mut devices: Vec<String> = Vec::new();
+    for port in &config.ports {
+        if !devices.contains(&port.device) {
+            devices.push(port.device.clone());
+        }
+    }
+    devices
+}
+
 /// Whether hugepages were given up.
 fn has_no_huge(eal: &[String]) -> bool {
     eal.iter().any(|argument| argument == "--no-huge")
@@ -261,6 +275,7 @@ fn setup(config: &Config, cpus: &[u32]) -> Setup {
         device: p.device.clone(),
         mac: p.mac,
         mtu: p.mtu,
+        vlan: p.vlan,
     });
     let idle = match config.dataplane.idle {
         config::Idle::Spin => Idle::Spin,
@@ -315,7 +330,7 @@ fn print_tables(workers: &[WorkerHandle], plan: &EalPlan) {
     }
 }
 
-fn port_status(port: &Port, report: &PortReport, mtu: u16, buffers: &Mempool) -> PortStatus {
+fn port_status(port: &Port, report: &PortReport, buffers: &Mempool) -> PortStatus {
     let link = port.link().ok();
     let stats = port_stats(port);
     PortStatus {
@@ -325,7 +340,8 @@ fn port_status(port: &Port, report: &PortReport, mtu: u16, buffers: &Mempool) ->
         mac: report.mac.to_string(),
         link_up: link.is_some_and(|l| l.up),
         speed_mbps: link.and_then(|l| l.speed_mbps),
-        mtu,
+        mtu: 0,
+        vlan: None,
         rx_queues: report.rx_queues,
         tx_queues: report.tx_queues,
         rss: report.rss.is_some(),
@@ -334,6 +350,7 @@ fn port_status(port: &Port, report: &PortReport, mtu: u16, buffers: &Mempool) ->
         tx_packets: stats.tx_packets,
         tx_bytes: stats.tx_bytes,
         rx_missed: stats.rx_missed,
+        rx_no_mbuf: stats.rx_no_mbuf,
         rx_errors: stats.rx_errors,
         tx_errors: stats.tx_errors,
         mbufs_in_use: buffers.in_use().into(),

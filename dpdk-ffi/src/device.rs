@@ -127,7 +127,7 @@ impl PortId {
             rx_desc_range: (info.rx_desc_lim.nb_min, info.rx_desc_lim.nb_max),
             tx_desc_range: (info.tx_desc_lim.nb_min, info.tx_desc_lim.nb_max),
             mtu_min: info.min_mtu,
-            mtu_max: info.max_mtu,
+            mtu_max: mtu_max(&info),
             rss_fields: RssFields::from_bits(info.flow_type_rss_offloads),
             // A driver that does not say reads and writes keys of the usual length.
             rss_key_len: match (info.hash_key_size, info.flow_type_rss_offloads) {
@@ -158,6 +158,15 @@ impl fmt::Display for PortId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// As DPDK checks it: where a driver does not say, by the longest frame that it takes with header and FCS.
+fn mtu_max(info: &ffi::rte_eth_dev_info) -> u16 {
+    const OVERHEAD: u32 = 18;
+    if info.max_mtu != u16::MAX || info.max_rx_pktlen == 0 {
+        return info.max_mtu;
+    }
+    u16::try_from(info.max_rx_pktlen.saturating_sub(OVERHEAD)).unwrap_or(u16::MAX)
 }
 
 fn ports() -> impl Iterator<Item = PortId> {

@@ -94,6 +94,72 @@ impl Mbuf {
         unsafe { ffi::dpdk_ffi_mbuf_linearize(self.0.as_ptr()) == 0 }
     }
 
+    /// Brings the first `n` bytes of the frame, or all of it if it is shorter, into the first segment, and frees segments
+    /// that are empty then; false, and nothing changed, when its buffer is shorter. Bytes in front of the frame are
+    /// used up only where those behind the segment are not enough.
+    #[inline]
+    pub fn pull(&mut self, n: usize) -> bool {
+        let n = n.min(self.frame_len());
+        n <= usize::from(self.head().data_len()) || self.pull_in_chain(n)
+    }
+
+    #[inline(never)]
+    fn pull_in_chain(&mut self, n: usize) -> bool {
+        let mut head = self.head();
+        let (buf_len, have) = (usize::from(head.buf_len()), usize::from(head.data_len()));
+        if n > buf_len {
+            return false;
+        }
+        let latest = buf_len - n;
+        if usize::from(head.data_off()) > latest {
+            let from = head.data();
+            // Not cut: smaller than the offset that was there.
+            head.set_data_off(latest as u16);
+            // SAFETY: both places lie in the head's buffer, the new one in front of the old one; copy allows the overlap.
+            unsafe { ptr::copy(from, head.data(), have) };
+        }
+        let mut filled = have;
+        while let Some(mut segment) = head.next() {
+            let take = usize::from(segment.data_len()).min(n - filled);
+            // SAFETY: n bytes from the head's data on lie in its buffer, and take bytes in the segment's.
+            unsafe { ptr::copy_nonoverlapping(segment.data(), head.data().add(filled), take) };
+            filled += take;
+            // Neither is cut: take is at most the segment's length.
+            segment.set_data_off(segment.data_off() + take as u16);
+            segment.set_data_len(segment.data_len() - take as u16);
+            if segment.data_len() > 0 {
+                break;
+            }
+            let rest = segment.take_next();
+            head.set_next_raw(rest.map_or(ptr::null_mut(), |rest| rest.0.as_ptr()));
+            head.set_nb_segs(head.nb_segs() - 1);
+            // SAFETY: the segment was just unlinked on both sides, so this is the only reference to it.
+            unsafe { ffi::dpdk_ffi_mbuf_free(segment.0.as_ptr()) };
+        }
+        // Not cut: at most the buffer's length.
+        head.set_data_len(filled as u16);
+        true
+    }
+
+    /// Puts the frame of `tail` behind this one, as it is, segment by segment.
+    ///
+    /// # Errors
+    /// `tail` itself, when together they have more segments or bytes than a chain can have.
+    pub fn chain(&mut self, tail: Self) -> Result<(), Self> {
+        let (mut head, other) = (self.head(), tail.head());
+        let (Some(segments), Some(bytes)) =
+            (head.nb_segs().checked_add(other.nb_segs()), head.pkt_len().checked_add(other.pkt_len()))
+        else {
+            return Err(tail);
+        };
+        self.last().set_next_raw(other.0.as_ptr());
+        head.set_nb_segs(segments);
+        head.set_pkt_len(bytes);
+        // The chain owns its segments now.
+        std::mem::forget(tail);
+        Ok(())
+    }
+
     /// Free bytes in front of the first segment.
     #[inline]
     pub fn headroom(&self) -> usize {

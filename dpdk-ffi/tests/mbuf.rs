@@ -67,6 +67,92 @@ fn the_middle_is_kept_behind_a_new_front() {
     assert_eq!((mbuf.headroom(), mbuf.data()), (128, &frame[..]), "a refusal changes nothing");
 }
 
+/// `frame` as a chain of segments of these lengths, and a last one with the rest; the first one has `headroom`.
+fn chained(pool: &Mempool, frame: &[u8], lengths: &[usize], headroom: usize) -> Mbuf {
+    let mut rest = frame;
+    let mut pieces: Vec<&[u8]> = Vec::new();
+    for len in lengths {
+        let (piece, tail) = rest.split_at((*len).min(rest.len()));
+        pieces.push(piece);
+        rest = tail;
+    }
+    pieces.push(rest);
+    let mut head = pool.alloc().unwrap();
+    let default = usize::from(HEADROOM);
+    if headroom < default {
+        assert!(head.prepend(default - headroom));
+        head.truncate(0);
+    } else {
+        assert!(head.append(headroom - default).is_some() && head.adj(headroom - default));
+    }
+    assert!(head.extend_from_slice(pieces.remove(0)));
+    for piece in pieces {
+        let mut mbuf = pool.alloc().unwrap();
+        assert!(mbuf.extend_from_slice(piece));
+        head.chain(mbuf).unwrap();
+    }
+    head
+}
+
+fn whole(mbuf: &Mbuf) -> Vec<u8> {
+    mbuf.segments().flatten().copied().collect()
+}
+
+#[test]
+fn the_front_of_a_chain_is_gathered_wherever_it_is_split() {
+    let pool = pool("pull");
+    let frame: Vec<u8> = (0..300_u32).map(|n| (n * 7) as u8).collect();
+    let splits: [&[usize]; 9] = [&[], &[0], &[1], &[13, 1], &[0, 0, 14, 0, 20], &[299], &[300], &[300, 0, 0], &[1; 40]];
+    for lengths in splits {
+        for n in [0, 1, 14, 34, 54, 299, 300, 301, 5000] {
+            let mut mbuf = chained(&pool, &frame, lengths, 128);
+            let first = mbuf.data().len();
+            let segments = mbuf.segment_count();
+            assert!(mbuf.pull(n));
+            assert_eq!((mbuf.frame_len(), mbuf.headroom()), (300, 128));
+            assert_eq!((mbuf.data().len(), whole(&mbuf)), (first.max(n.min(300)), frame.clone()), "{lengths:?} {n}");
+            assert_eq!(mbuf.segments().count(), mbuf.segment_count());
+            assert_eq!(pool.in_use() as usize, mbuf.segment_count(), "what is empty is given back");
+            if n.min(300) <= first {
+                assert_eq!(mbuf.segment_count(), segments, "nothing to do");
+            }
+            // The chain is whole: it can be cut, grown at both ends and kept.
+            assert!(mbuf.prepend(10) && mbuf.extend_from_slice(b"end"));
+            mbuf.truncate(310);
+            assert!(mbuf.pull(60) && mbuf.keep(30, 250, 40).is_some());
+            assert_eq!(mbuf.frame_len(), 290);
+            assert_eq!(whole(&mbuf)[40..], frame[20..270]);
+            drop(mbuf);
+            assert_eq!(pool.in_use(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_pull_uses_the_headroom_where_there_is_no_tailroom() {
+    let pool = pool("room");
+    let frame: Vec<u8> = (0..4000_u32).map(|n| (n / 16) as u8 ^ n as u8).collect();
+    let buffer = usize::from(DATA_ROOM_DEFAULT);
+    // The first segment ends at the end of its buffer, or little before.
+    for (first, headroom) in [(2048, 128), (2040, 128), (10, buffer - 10), (0, buffer), (100, buffer - 110)] {
+        for n in [2048, 2100, buffer - 1, buffer] {
+            let mut mbuf = chained(&pool, &frame, &[first, 7, 0, 1900, 1000], headroom);
+            assert_eq!(mbuf.headroom(), headroom);
+            assert!(mbuf.pull(n), "{first} {headroom} {n}");
+            assert_eq!((mbuf.data(), whole(&mbuf)), (&frame[..n.max(first)], frame.clone()));
+            assert_eq!(mbuf.headroom(), headroom.min(buffer - n.max(first)), "as much as is left");
+        }
+        let mut mbuf = chained(&pool, &frame, &[first, 7, 0, 1900, 1000], headroom);
+        let segments = mbuf.segment_count();
+        for n in [buffer + 1, 3999, 4000, usize::MAX] {
+            assert!(!mbuf.pull(n));
+        }
+        assert_eq!((mbuf.segment_count(), mbuf.headroom(), mbuf.data().len()), (segments, headroom, first));
+        assert_eq!(whole(&mbuf), frame, "a refusal changes nothing");
+    }
+    assert_eq!(pool.in_use(), 0);
+}
+
 #[test]
 fn the_back_grows_into_the_tailroom_and_is_cut() {
     let pool = pool("back");

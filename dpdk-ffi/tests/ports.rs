@@ -325,13 +325,14 @@ fn a_device_that_does_not_exist_is_an_error() {
 #[test]
 fn a_port_tells_about_itself() {
     let pool = pool("tells");
-    let wanted = Offloads { rx_checksum: true, multi_segment: true };
+    let wanted = Offloads { rx_checksum: true, scatter: true, multi_segment: true };
     let config = PortConfig { offloads: wanted, promiscuous: true, ..PortConfig::default() };
     let StartedPort { mut port, mut tx_queues, .. } =
         Port::start(eal(), vdev("net_ring_b"), &config, std::slice::from_ref(&pool)).unwrap();
     let info = port.info().clone();
     assert_eq!((info.name.as_str(), info.driver.as_str()), ("net_ring_b", "net_ring"));
-    let off = Offloads { rx_checksum: false, multi_segment: info.tx_offloads & (1 << 15) != 0 };
+    let (scatter, multi_segment) = (info.rx_offloads & (1 << 13) != 0, info.tx_offloads & (1 << 15) != 0);
+    let off = Offloads { rx_checksum: false, scatter, multi_segment };
     assert_eq!(port.offloads(), off, "what the device lacks is off");
     assert_eq!(port.pools().len(), 1);
     assert!(port.link().unwrap().up);

@@ -10,6 +10,7 @@ use super::client::Client;
 use super::failure::Failure;
 use super::output;
 use super::table::Table;
+use crate::control::checksums::PARTIAL_CURE;
 use crate::control::status::*;
 use crate::control::text;
 
@@ -125,11 +126,13 @@ fn ports(answer: &Ports) -> String {
         "MAC",
         "LINK",
         ">MTU",
+        ">VLAN",
         ">QUEUES",
         "RSS",
         ">RX PACKETS",
         ">RX BYTES",
         ">MISSED",
+        ">NO MBUF",
         ">RX ERRORS",
         ">TX PACKETS",
         ">TX BYTES",
@@ -150,11 +153,13 @@ fn ports(answer: &Ports) -> String {
             port.mac.clone(),
             link,
             port.mtu.to_string(),
+            or_dash(port.vlan),
             format!("{}/{}", port.rx_queues, port.tx_queues),
             if port.rss { "yes" } else { "no" }.to_owned(),
             port.rx_packets.to_string(),
             port.rx_bytes.to_string(),
             port.rx_missed.to_string(),
+            port.rx_no_mbuf.to_string(),
             port.rx_errors.to_string(),
             port.tx_packets.to_string(),
             port.tx_bytes.to_string(),
@@ -207,6 +212,10 @@ fn workers(answer: &Workers) -> String {
         ]);
     }
     table.line(format!("The rates are over the last {:.1} s.", answer.seconds));
+    let partial: u64 = answer.workers.iter().map(|worker| worker.partial_checksums).sum();
+    if partial > 0 {
+        table.line(format!("{partial} packets came with partial checksums: {PARTIAL_CURE}."));
+    }
     table.render()
 }
 

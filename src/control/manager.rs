@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
 
+use super::checksums::Partial;
 use super::compile::{CompileError, Compiler, Overrides};
 use super::config::{self, Config, Errors, State, diff};
 use super::gauge::Gauges;
@@ -52,6 +53,7 @@ pub struct Manager {
     pub(super) standings: HashMap<Key, Standing>,
     pub(super) progress: Vec<Progress>,
     pub(super) gauges: Gauges,
+    partial: Partial,
     compiler: Compiler,
     healths: HashMap<Key, Health>,
 }
@@ -142,6 +144,7 @@ impl Manager {
             healths: HashMap::new(),
             progress: vec![Progress::default(); workers.len()],
             gauges: Gauges::start(started),
+            partial: Partial::default(),
             started,
             config_path,
             config,
@@ -285,6 +288,9 @@ impl Manager {
     /// Looks how busy the workers are and whether they turn, and logs it where that has changed; to be called once a second.
     pub fn watch_workers(&mut self) {
         self.gauges.look(Instant::now(), &self.workers, self.tsc_hz);
+        if let Some(warning) = self.partial.look(&self.config, &self.workers) {
+            warn!("{warning}");
+        }
         for (worker, progress) in self.workers.iter().zip(&mut self.progress) {
             let turns = worker.counters.turns.get();
             let was_stalled = progress.is_stalled();

@@ -1,6 +1,7 @@
 //! Everything that may block: configuration, health, stats, the API.
 
 pub mod api;
+pub mod checksums;
 pub mod compile;
 pub mod config;
 #[cfg(test)]

@@ -40,10 +40,16 @@ pub struct Stats {
     pub handoffs: u64,
     /// Frames sent unasked: ARP requests, solicitations, announcements. Not part of `tx_packets`.
     pub originated: u64,
+    /// Of those, frames that found no packet buffer or no room in a transmit queue.
+    #[serde(default)]
+    pub unsent: u64,
     /// Packets that tunnel modes forwarded by the hash, without a connection.
     pub stateless: u64,
     /// Connections taken over in their middle, in tunnel modes.
     pub adopted: u64,
+    /// Packets that opened or changed a connection and came with a partial checksum, which no receiver takes.
+    #[serde(default)]
+    pub partial_checksums: u64,
     /// Packet buffers out of the pool; after the end of `run`, when the ports are closed, 0 unless some were lost
     /// or stayed with AF_XDP sockets.
     #[serde(default)]
@@ -165,8 +171,10 @@ impl Stats {
             held: sum(|w| w.counters.held.get()),
             handoffs: sum(|w| w.counters.handoffs.get()),
             originated: sum(|w| w.counters.originated.get()),
+            unsent: sum(|w| w.counters.unsent.get()),
             stateless: sum(|w| w.counters.stateless.get()),
             adopted: sum(|w| w.counters.adopted.get()),
+            partial_checksums: sum(|w| w.counters.partial_checksums.get()),
             mbufs_in_use: 0,
             mbufs_total: 0,
             drops: drops.collect(),

@@ -165,6 +165,9 @@ pub struct PortStatus {
     pub speed_mbps: Option<u32>,
     /// Largest IP packet in bytes.
     pub mtu: u16,
+    /// Its VLAN; `null` for untagged traffic. Ports of one device have that device's counters.
+    #[serde(default)]
+    pub vlan: Option<u16>,
     /// Receive queues in use.
     pub rx_queues: u16,
     /// Transmit queues in use.
@@ -181,6 +184,9 @@ pub struct PortStatus {
     pub tx_bytes: u64,
     /// Packets that the NIC lost because no worker took them in time.
     pub rx_missed: u64,
+    /// Packets lost because no packet buffer was free.
+    #[serde(default)]
+    pub rx_no_mbuf: u64,
     /// Faulty packets received.
     pub rx_errors: u64,
     /// Packets that could not be transmitted.
@@ -217,6 +223,9 @@ pub struct WorkerStatus {
     pub drops: u64,
     /// Packets passed to other workers.
     pub handoffs: u64,
+    /// Packets that opened or changed a connection and came with a partial checksum, which no receiver takes.
+    #[serde(default)]
+    pub partial_checksums: u64,
     /// Connections open now.
     pub connections: u64,
     /// Connections that it may track.

@@ -158,6 +158,7 @@ fn worker_row(worker: &WorkerHandle, progress: Progress, rates: Rates) -> Worker
         replies: c.replies.get(),
         drops: c.drops_total(),
         handoffs: c.handoffs.get(),
+        partial_checksums: c.partial_checksums.get(),
         connections: c.connections_active.get(),
         connections_max: worker.connections_max,
         rates,

@@ -45,4 +45,9 @@ impl Packet for Mbuf {
     fn truncate(&mut self, len: usize) {
         Mbuf::truncate(self, len);
     }
+
+    #[inline]
+    fn pull(&mut self, n: usize) -> bool {
+        Mbuf::pull(self, n)
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dpdk_ffi::{Eal, Mempool, Port, PortConfig, PortError, PortId, RssConfig, RssFields, RxQueue, TxQueue};
+use dpdk_ffi::{Eal, Mempool, Offloads, Port, PortConfig, PortError, PortId, RssConfig, RssFields, RxQueue, TxQueue};
 
 use super::arguments::is_pci;
 use crate::lb::ids::WorkerId;
@@ -21,6 +21,8 @@ pub struct PortSetup {
     pub mac: Option<MacAddr>,
     /// Largest IP packet in bytes.
     pub mtu: u16,
+    /// VLAN identifier of its traffic.
+    pub vlan: Option<u16>,
 }
 
 /// A port as it is.
@@ -40,13 +42,18 @@ pub struct PortReport {
     pub tx_queues: u16,
     /// How the NIC spreads packets, if it does.
     pub rss: Option<Arc<Rss>>,
+    /// Which device it is on, counted in the order of their first ports.
+    pub place: usize,
     /// What an operator should know.
     pub notes: Vec<String>,
 }
 
-/// A port that runs.
+/// A device that runs.
 pub(super) struct Started {
+    /// Of its first port.
     pub report: PortReport,
+    /// All that share it.
+    pub ports: Vec<crate::lb::ids::PortId>,
     pub port: Port,
     pub rx: Vec<RxQueue>,
     pub tx: Vec<TxQueue>,
@@ -59,8 +66,17 @@ fn device_name(device: &str) -> &str {
     device.split(',').next().unwrap_or(device)
 }
 
-/// Attaches and starts a port for `workers` workers.
-pub(super) fn start(eal: &Eal, setup: &PortSetup, workers: u16, pool: &Mempool) -> Result<Started, PortError> {
+/// What a device has to serve.
+#[derive(Clone, Copy)]
+pub(super) struct Needs {
+    pub workers: u16,
+    /// Whether packets may be in several buffers when they leave.
+    pub chains: bool,
+}
+
+/// Attaches and starts the device of a port.
+pub(super) fn start(eal: &Eal, setup: &PortSetup, needs: Needs, pool: &Mempool) -> Result<Started, PortError> {
+    let Needs { workers, chains } = needs;
     // A device that EAL's own arguments brought is taken as it is.
     let id = match PortId::by_name(eal, device_name(&setup.device)) {
         Ok(id) => id,
@@ -78,6 +94,8 @@ pub(super) fn start(eal: &Eal, setup: &PortSetup, workers: u16, pool: &Mempool) 
         tx_queues,
         mtu: (info.mtu_max >= setup.mtu && info.mtu_min <= setup.mtu).then_some(setup.mtu),
         rss: spreads.then(|| RssConfig { fields: rss_fields(), key: None }),
+        // A buffer holds the largest packet, so nothing needs to be scattered. Checksums: docs/decisions/checksums.md.
+        offloads: Offloads { multi_segment: chains, ..Offloads::default() },
         ..PortConfig::default()
     };
     let started = Port::start(eal, id, &config, std::slice::from_ref(pool))?;
@@ -98,7 +116,11 @@ pub(super) fn start(eal: &Eal, setup: &PortSetup, workers: u16, pool: &Mempool) 
         notes.push(format!("{tx_queues} transmit queue(s) for {workers} workers: the others send through them"));
     }
     if config.mtu.is_none() {
-        notes.push(format!("the device takes an MTU of {} to {}, not {}", info.mtu_min, info.mtu_max, setup.mtu));
+        let (min, max, wanted) = (info.mtu_min, info.mtu_max, setup.mtu);
+        let note = format!(
+            "the driver names an MTU of {min} to {max}, not {wanted}: longer packets pass if the interface itself takes them"
+        );
+        notes.push(note);
     }
     let report = PortReport {
         name: setup.name.clone(),
@@ -108,11 +130,12 @@ pub(super) fn start(eal: &Eal, setup: &PortSetup, workers: u16, pool: &Mempool) 
         rx_queues,
         tx_queues,
         rss,
+        place: 0,
         notes,
     };
     // A capture file has no neighbours, and what it holds is compared byte by byte.
     let announces = info.driver != "net_pcap";
-    Ok(Started { report, port, rx: started.rx_queues, tx: started.tx_queues, announces })
+    Ok(Started { report, ports: Vec::new(), port, rx: started.rx_queues, tx: started.tx_queues, announces })
 }
 
 /// What the NIC hashes: addresses, and ports where there are any.

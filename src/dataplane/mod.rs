@@ -7,7 +7,10 @@ mod idle;
 mod numa;
 mod preflight;
 mod sample;
+mod shared;
 mod start;
+#[cfg(test)]
+mod tests;
 mod tx;
 mod worker;
 

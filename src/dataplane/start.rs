@@ -9,10 +9,12 @@ use dpdk_ffi::{
     PortStats, RingConsumer, RingError, RxQueue, TxQueue, clock, mpsc,
 };
 
-use super::devices::{self, PortReport, PortSetup, Started};
+use super::arguments::is_pci;
+use super::devices::{self, Needs, PortReport, PortSetup, Started};
 use super::idle::Idle;
 use super::sample::Sampler;
-use super::tx::{Tx, Way};
+use super::shared::{self, Inlet};
+use super::tx::{Tx, Way, Wires};
 use super::worker::{Order, TurnClock, Worker};
 use crate::lb::handle::{REQUESTS_MAX, WorkerHandle};
 use crate::lb::ids::PortId;
@@ -21,6 +23,7 @@ use crate::lb::neighbor::Learned;
 use crate::lb::publish::Published;
 use crate::lb::shard::{Shard, ShardConfig};
 use crate::lb::table::OutOfMemory;
+use crate::lb::vlan::Vlans;
 
 /// What the data plane is built from.
 #[derive(Clone, Debug)]
@@ -112,7 +115,10 @@ const DRAIN_LOOK: Duration = Duration::from_millis(1);
 
 /// Bytes that each packet buffer takes with its bookkeeping, for a port's MTU.
 fn data_room(mtu: u16) -> u16 {
-    HEADROOM.saturating_add((mtu + FRAME_OVERHEAD).max(2048).next_multiple_of(64))
+    let len = mtu.saturating_add(FRAME_OVERHEAD);
+    // Of few sizes, because AF_PACKET refuses buffers that are shorter than its own, which part a block evenly.
+    let room = [2048, 4096, 10_240].into_iter().find(|&room| room >= len).unwrap_or(len);
+    HEADROOM.saturating_add(room)
 }
 
 impl Setup {
@@ -139,18 +145,35 @@ impl Dataplane {
             return Err(DataplaneError::TooFewLcores { have, want });
         }
         let pool = Mempool::new(&eal, "mbufs", setup.mbufs, POOL_CACHE, setup.room(), None)?;
-        let workers = want as u16;
+        // NICs fill one buffer a packet, but what is no NIC may give packets in pieces, and those may leave anywhere.
+        let needs = Needs { workers: want as u16, chains: setup.ports.iter().any(|port| !is_pci(&port.device)) };
         let mut started = Vec::with_capacity(setup.ports.len());
-        for port in &setup.ports {
+        for ids in shared::by_device(&setup.ports) {
+            let Some(port) = ids.first().and_then(|id| setup.ports.get(id.index())) else { continue };
             let failed = |source| DataplaneError::Port { port: port.name.clone(), device: port.device.clone(), source };
-            started.push(devices::start(&eal, port, workers, &pool).map_err(failed)?);
+            started.push(Started { ports: ids, ..devices::start(&eal, port, needs, &pool).map_err(failed)? });
         }
         Ok(Self { setup, started, pool, eal })
     }
 
     /// What the ports turned out to be, in the order of the configuration.
-    pub fn reports(&self) -> impl Iterator<Item = &PortReport> {
-        self.started.iter().map(|s| &s.report)
+    pub fn reports(&self) -> impl Iterator<Item = PortReport> {
+        let places = self.places();
+        self.setup.ports.iter().zip(places).filter_map(|(setup, place)| {
+            let first = &self.started.get(place)?.report;
+            let notes = if first.name == setup.name {
+                first.notes.clone()
+            } else {
+                vec![format!("shares its device with port {}, and the device's counters", first.name)]
+            };
+            Some(PortReport { name: setup.name.clone(), place, notes, ..first.clone() })
+        })
+    }
+
+    /// Which device each port is on.
+    fn places(&self) -> Vec<usize> {
+        let place = |id| self.started.iter().position(|device| device.ports.contains(&PortId(id))).unwrap_or_default();
+        (0..self.setup.ports.len() as u8).map(place).collect()
     }
 
     /// True if packet buffers are in hugepages.
@@ -168,13 +191,13 @@ impl Dataplane {
     /// # Errors
     /// See [`DataplaneError`]; nothing runs then.
     pub fn run(self, published: &Arc<Published>, shards: &[ShardConfig]) -> Result<Running, DataplaneError> {
+        let places = self.places();
         let Self { setup, started, pool, eal } = self;
         let count = setup.worker_cpus.len();
         let lcores = eal.worker_lcores();
         let tsc_hz = clock::tsc_hz(&eal);
-        let announces = started.iter().enumerate().filter(|(_, s)| s.announces);
-        let announce = announces.map(|(i, _)| PortId(i as u8)).collect();
-        let (ports, queues) = started.into_iter().map(|s| (s.port, (s.rx, s.tx))).unzip();
+        let announce = started.iter().filter(|s| s.announces).flat_map(|s| s.ports.iter().copied()).collect();
+        let (ports, queues) = started.into_iter().map(|s| queues_of(s, &setup)).unzip();
         let shares = share_out(&eal, queues, count)?;
         let (rings, inboxes): (Vec<_>, Vec<_>) = (0..count)
             .map(|worker| mpsc(&eal, &format!("inbox{worker}"), RING_SIZE, None))
@@ -189,6 +212,7 @@ impl Dataplane {
             heard: (0..count).map(|_| Arc::new(ArrayQueue::new(HEARD_MAX))).collect(),
             pool: pool.clone(),
             announce,
+            places,
             clock: TurnClock::new(tsc_hz),
         };
         let mut running = Running {
@@ -230,6 +254,8 @@ struct Common {
     heard: Vec<Arc<ArrayQueue<Learned>>>,
     pool: Mempool,
     announce: Vec<PortId>,
+    /// Which device each port is on.
+    places: Vec<usize>,
     clock: TurnClock,
 }
 
@@ -245,7 +271,7 @@ impl Common {
             order: self.order.clone(),
             idle: self.idle,
             rx: share.rx,
-            tx: share.tx,
+            tx: Wires::new(share.tx, &self.places),
             inbox,
             rings: self.rings.iter().enumerate().map(ring_to).collect(),
             sorted: self.rings.iter().map(|_| MbufBurst::new()).collect(),
@@ -273,32 +299,45 @@ fn handle(worker: &Worker, cpu: u32) -> WorkerHandle {
     }
 }
 
-/// What one worker polls, and its way to each port's wire, by port.
+/// What one worker polls, and its way to each device's wire, by device.
 #[derive(Default)]
 struct Share {
-    rx: Vec<(PortId, RxQueue)>,
+    rx: Vec<Inlet>,
     tx: Vec<Tx>,
 }
 
-/// The receive and transmit queues of one port.
-type Queues = (Vec<RxQueue>, Vec<TxQueue>);
+/// The queues of one device.
+struct Queues {
+    /// Its first port.
+    port: PortId,
+    /// Where several ports share it.
+    vlans: Option<Vlans>,
+    rx: Vec<RxQueue>,
+    tx: Vec<TxQueue>,
+}
 
-/// Gives every worker its receive queues, and its way to every port's wire.
+fn queues_of(device: Started, setup: &Setup) -> (Port, Queues) {
+    let vlan = |id: &PortId| (setup.ports.get(id.index()).and_then(|port| port.vlan), *id);
+    let vlans = Vlans::new(device.ports.iter().map(vlan));
+    let port = device.ports.first().copied().unwrap_or_default();
+    (device.port, Queues { port, vlans, rx: device.rx, tx: device.tx })
+}
+
+/// Gives every worker its receive queues, and its way to every device's wire.
 fn share_out(eal: &Eal, queues: Vec<Queues>, workers: usize) -> Result<Vec<Share>, DataplaneError> {
     let mut shares: Vec<Share> = (0..workers).map(|_| Share::default()).collect();
-    for (port, (rx_queues, tx_queues)) in queues.into_iter().enumerate() {
-        let id = PortId(port as u8);
-        for (place, queue) in rx_queues.into_iter().enumerate() {
+    for (device, Queues { port, vlans, rx, tx }) in queues.into_iter().enumerate() {
+        for (place, queue) in rx.into_iter().enumerate() {
             if let Some(share) = shares.get_mut(place % workers.max(1)) {
-                share.rx.push((id, queue));
+                share.rx.push(Inlet { port, queue, vlans: vlans.clone() });
             }
         }
-        let have = tx_queues.len();
+        let have = tx.len();
         let mut rings = Vec::new();
-        for (place, queue) in tx_queues.into_iter().enumerate().take(workers) {
+        for (place, queue) in tx.into_iter().enumerate().take(workers) {
             // Only where workers go without a queue do the others take packets from them.
             let ring = if have < workers {
-                let (producer, consumer) = mpsc(eal, &format!("tx{port}_{place}"), RING_SIZE, None)?;
+                let (producer, consumer) = mpsc(eal, &format!("tx{device}_{place}"), RING_SIZE, None)?;
                 rings.push(producer);
                 Some(consumer)
             } else {
@@ -357,7 +396,7 @@ impl Running {
         self.threads.iter().any(LcoreHandle::is_finished)
     }
 
-    /// The ports, for figures; in the order of the configuration.
+    /// The devices, for figures; in the order of their first ports.
     pub fn take_ports(&mut self) -> Vec<Port> {
         std::mem::take(&mut self.ports)
     }

@@ -3,6 +3,7 @@
 use dpdk_ffi::{Mbuf, MbufBurst, MpProducer, RingConsumer, TxQueue};
 
 use crate::lb::counters::Counters;
+use crate::lb::ids::PortId;
 use crate::lb::path::BURST;
 use crate::lb::verdict::DropReason;
 
@@ -40,6 +41,39 @@ pub(super) enum Way {
     Ring(MpProducer),
     /// The device has no transmit queue: what leaves here goes nowhere, as `net_pcap` without an output does.
     Nowhere,
+}
+
+/// The ways to the wires of all ports; ports that share a device share one.
+pub(super) struct Wires {
+    tx: Vec<Tx>,
+    /// Which of them is a port's.
+    by_port: Box<[u8]>,
+}
+
+impl Wires {
+    /// `devices` says which device each port is on, by its place in `tx`.
+    pub(super) fn new(tx: Vec<Tx>, devices: &[usize]) -> Self {
+        Self { tx, by_port: devices.iter().map(|&device| device as u8).collect() }
+    }
+
+    /// The way to a port's wire.
+    #[inline]
+    pub(super) fn get_mut(&mut self, port: PortId) -> Option<&mut Tx> {
+        let &place = self.by_port.get(port.index())?;
+        self.tx.get_mut(usize::from(place))
+    }
+
+    /// Whether there is such a port.
+    #[inline]
+    pub(super) fn has(&self, port: PortId) -> bool {
+        port.index() < self.by_port.len()
+    }
+
+    /// Each once.
+    #[inline]
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Tx> {
+        self.tx.iter_mut()
+    }
 }
 
 /// See the module.
@@ -130,6 +164,7 @@ fn transmit<const N: usize>(way: &mut Way, burst: &mut MbufBurst<N>, class: Clas
         Way::Nowhere => {}
     }
     if class == Class::Own {
+        counters.unsent.add(burst.len() as u64);
         burst.clear();
     }
     for _unsent in burst.drain() {

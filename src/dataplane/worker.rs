@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crossbeam::queue::ArrayQueue;
-use dpdk_ffi::{Mbuf, MbufBurst, Mempool, MpProducer, RingConsumer, RxQueue, clock};
+use dpdk_ffi::{Mbuf, MbufBurst, Mempool, MpProducer, RingConsumer, clock};
 
 use super::idle::{Idle, Rest};
 use super::sample::{self, Sampler};
-use super::tx::{Class, Tx, retry};
+use super::shared::{self, Inlet};
+use super::tx::{Class, Wires, retry};
 use crate::lb::clock::Now;
 use crate::lb::handle::Request;
 use crate::lb::ids::{PortId, WorkerId};
@@ -47,9 +48,9 @@ pub(super) struct Worker {
     pub order: Arc<Order>,
     pub idle: Idle,
     /// Receive queues, each with the port it belongs to.
-    pub rx: Vec<(PortId, RxQueue)>,
-    /// By port.
-    pub tx: Vec<Tx>,
+    pub rx: Vec<Inlet>,
+    /// The ways out.
+    pub tx: Wires,
     /// Packets that other workers received and this one owns.
     pub inbox: RingConsumer,
     /// Rings to the other workers, by worker; `None` at its own place.
@@ -127,7 +128,7 @@ impl Worker {
             if turn.is_multiple_of(CHORES_EVERY) || self.has_chores() || rest.is_napping() {
                 self.chores(now, &mut held, &mut announcements);
             }
-            for tx in &mut self.tx {
+            for tx in self.tx.iter_mut() {
                 tx.flush(&self.shard.counters);
             }
             let end = clock::tsc();
@@ -155,7 +156,7 @@ impl Worker {
 
     /// One round over all queues and rings; the number of packets handled.
     #[inline]
-    fn turn(
+    pub(super) fn turn(
         &mut self,
         snapshot: &Snapshot,
         now: Now,
@@ -171,20 +172,18 @@ impl Worker {
         }
         let queues = if receive { self.rx.len() } else { 0 };
         for index in 0..queues {
-            let Some((port, queue)) = self.rx.get_mut(index) else { break };
+            let Some(Inlet { port, queue, vlans }) = self.rx.get_mut(index) else { break };
             let port = *port;
             if queue.burst(burst) == 0 {
                 continue;
             }
-            self.sampler.received(&self.shard.counters);
             handled += burst.len() as u64;
-            let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
-            let packets = burst.as_mut_slice();
-            let done = path::process(&mut self.shard, snapshot, now, Origin::Port, |_| port, packets, &mut verdicts);
-            self.shard.counters.rx_packets.add(done.count as u64);
-            self.shard.counters.rx_bytes.add(done.bytes);
-            self.sampler.decided(&verdicts, &self.shard.counters);
-            self.carry_out(burst, done, &verdicts, |_| port, held);
+            if let Some(vlans) = vlans {
+                shared::sort(vlans, burst.as_mut_slice());
+                self.received(snapshot, now, burst, sample::port_of, held);
+            } else {
+                self.received(snapshot, now, burst, move |_| port, held);
+            }
         }
         if !taken_over.is_empty() {
             handled += taken_over.len() as u64;
@@ -196,10 +195,30 @@ impl Worker {
             self.sampler.taken_over(taken_over.as_slice(), &verdicts);
             self.carry_out(taken_over, done, &verdicts, sample::port_of, held);
         }
-        for tx in &mut self.tx {
+        for tx in self.tx.iter_mut() {
             handled += u64::from(tx.relay(&self.shard.counters));
         }
         handled
+    }
+
+    /// What came from a device.
+    #[inline(always)]
+    pub(super) fn received(
+        &mut self,
+        snapshot: &Snapshot,
+        now: Now,
+        burst: &mut MbufBurst<BURST>,
+        port_of: impl Fn(&Mbuf) -> PortId + Copy,
+        held: &mut Pending<Mbuf>,
+    ) {
+        self.sampler.received(&self.shard.counters);
+        let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
+        let packets = burst.as_mut_slice();
+        let done = path::process(&mut self.shard, snapshot, now, Origin::Port, port_of, packets, &mut verdicts);
+        self.shard.counters.rx_packets.add(done.count as u64);
+        self.shard.counters.rx_bytes.add(done.bytes);
+        self.sampler.decided(&verdicts, &self.shard.counters);
+        self.carry_out(burst, done, &verdicts, port_of, held);
     }
 
     #[inline]
@@ -211,17 +230,17 @@ impl Worker {
         port_of: impl Fn(&Mbuf) -> PortId,
         held: &mut Pending<Mbuf>,
     ) {
-        let Some(port) = done.all_to.filter(|port| port.index() < self.tx.len()) else {
+        let Some(port) = done.all_to.filter(|&port| self.tx.has(port)) else {
             return self.carry_out_each(burst, verdicts, port_of, held);
         };
         if done.handed {
             self.sort(burst, verdicts, port_of);
             let own = self.shard.worker.index();
-            if let (Some(tx), Some(burst)) = (self.tx.get_mut(port.index()), self.sorted.get_mut(own)) {
+            if let (Some(tx), Some(burst)) = (self.tx.get_mut(port), self.sorted.get_mut(own)) {
                 tx.send_all(burst, &self.shard.counters);
             }
             self.hand_over_sorted();
-        } else if let Some(tx) = self.tx.get_mut(port.index()) {
+        } else if let Some(tx) = self.tx.get_mut(port) {
             tx.send_all(burst, &self.shard.counters);
         }
     }
@@ -273,12 +292,12 @@ impl Worker {
         for (mbuf, verdict) in burst.drain().zip(verdicts) {
             let counters = &self.shard.counters;
             match *verdict {
-                Verdict::Tx(port) => match self.tx.get_mut(port.index()) {
+                Verdict::Tx(port) => match self.tx.get_mut(port) {
                     Some(tx) => tx.send(Class::Forward, mbuf, counters),
                     None => counters.drop_one(DropReason::NoRoute),
                 },
                 Verdict::Drop(reason) => counters.drop_one(reason),
-                Verdict::Reply(port) => match self.tx.get_mut(port.index()) {
+                Verdict::Reply(port) => match self.tx.get_mut(port) {
                     Some(tx) => tx.send(Class::Reply, mbuf, counters),
                     None => counters.drop_one(DropReason::NoRoute),
                 },
@@ -308,7 +327,7 @@ impl Worker {
 
     /// Everything that is not a packet of the current burst.
     #[cold]
-    fn chores(&mut self, now: Now, held: &mut Pending<Mbuf>, announcements: &mut Vec<Outgoing>) {
+    pub(super) fn chores(&mut self, now: Now, held: &mut Pending<Mbuf>, announcements: &mut Vec<Outgoing>) {
         while let Some(learned) = self.heard.pop() {
             self.shard.hear(learned, now);
         }
@@ -326,8 +345,9 @@ impl Worker {
         for out in outbox.drain(..) {
             let mbuf =
                 self.pool.alloc().and_then(|mut mbuf| mbuf.extend_from_slice(out.frame.as_bytes()).then_some(mbuf));
-            if let (Some(mbuf), Some(tx)) = (mbuf, self.tx.get_mut(out.port.index())) {
-                tx.send(Class::Own, mbuf, &self.shard.counters);
+            match (mbuf, self.tx.get_mut(out.port)) {
+                (Some(mbuf), Some(tx)) => tx.send(Class::Own, mbuf, &self.shard.counters),
+                _ => self.shard.counters.unsent.add(1),
             }
         }
         // Given back with its room, so that nothing is allocated here.
@@ -345,7 +365,7 @@ impl Worker {
             let counters = &shard.counters;
             held.release(slot, |port, mut mbuf| {
                 counters.held.sub(1);
-                match (mac, tx.get_mut(port.index())) {
+                match (mac, tx.get_mut(port)) {
                     (Some(mac), Some(tx)) => {
                         path::complete(&mut mbuf, mac);
                         sampler.release(&mbuf);

@@ -70,6 +70,8 @@ pub struct Counters {
     pub handoffs: Counter,
     /// Frames we sent unasked: ARP requests, solicitations, announcements.
     pub originated: Counter,
+    /// Of those, frames that found no packet buffer or no room in a transmit queue.
+    pub unsent: Counter,
     /// Packets without a connection that tunnel modes forwarded by the consistent hash.
     pub stateless: Counter,
     /// Packets in the middle of a TCP connection that tunnel modes took over, because another node may have owned it.
@@ -90,6 +92,10 @@ pub struct Counters {
     pub local_ports: Counter,
     /// Local ports that rest now.
     pub local_ports_resting: Counter,
+    /// Packets that opened or changed a connection and came with a partial checksum.
+    pub partial_checksums: Counter,
+    /// The port by which the last of them came.
+    pub partial_port: Counter,
     /// Packets that wait for their next hop's MAC address now.
     pub held: Counter,
     /// Turns of the poll loop.
@@ -121,6 +127,7 @@ impl Counters {
             punts: zero(),
             handoffs: zero(),
             originated: zero(),
+            unsent: zero(),
             stateless: zero(),
             adopted: zero(),
             connections_active: zero(),
@@ -131,6 +138,8 @@ impl Counters {
             local_handoffs: zero(),
             local_ports: zero(),
             local_ports_resting: zero(),
+            partial_checksums: zero(),
+            partial_port: zero(),
             held: zero(),
             turns: zero(),
             busy_turns: zero(),

@@ -24,6 +24,7 @@ pub mod snapshot;
 pub mod steer;
 pub mod table;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod toeplitz;
 pub mod verdict;
+pub mod vlan;

@@ -39,6 +39,13 @@ pub trait Packet {
 
     /// Cuts the frame to `len` bytes; nothing if it is shorter.
     fn truncate(&mut self, len: usize);
+
+    /// Brings the first `n` bytes of the frame, or all of it if it is shorter, into the first piece; false, and nothing
+    /// changed, if there is no room. Bytes move, so this is for what is rare.
+    #[inline]
+    fn pull(&mut self, n: usize) -> bool {
+        self.bytes().len() >= n.min(self.frame_len())
+    }
 }
 
 /// Room that every buffer keeps before the frame: the longest tunnel header and a VLAN tag fit with ease.
@@ -57,6 +64,11 @@ impl HeapPacket {
         let mut buffer = vec![0; HEADROOM + frame.len()];
         buffer[HEADROOM..].copy_from_slice(frame);
         Self { buffer, start: HEADROOM }
+    }
+
+    /// Adds bytes at the end.
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
     }
 }
 

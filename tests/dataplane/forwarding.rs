@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::process::{Ended, Setup};
-use crate::traffic::{backends_by_client, sections, write};
+use crate::traffic::{backends_by_client, sections, shared_sections, tagged_frames, write, write_frames};
 
 const FLOWS: u16 = 1024;
 /// Of each flow; all together fit into one ring between two workers, so that none is dropped for that.
@@ -101,6 +101,38 @@ fn two_queues_on_two_workers() {
     assert!(!found.is_empty() && !other.is_empty(), "each sends by its own queue");
     found.extend(other);
     one_backend_each(&found);
+}
+
+#[test]
+fn two_ports_share_one_device() {
+    for workers in [1, 2] {
+        let device = "net_pcap0,rx_pcap=DIR/in.pcap,tx_pcap=DIR/out.pcap";
+        let setup = Setup::new(workers, &shared_sections(device, "nat"));
+        let mut frames = tagged_frames(0..FLOWS, PACKETS, Some(100));
+        let strays = tagged_frames(0..32, 1, Some(101));
+        frames.extend_from_slice(&strays);
+        let packets = write_frames(&setup.path("in.pcap"), &frames);
+        let mut running = setup.start(&[]);
+        running.wait_until("all packets are out", |r| {
+            let total = |name| sum(&r.show("workers"), name);
+            total("tx_packets") + total("drops") >= packets
+        });
+        let ports = running.show("ports");
+        let rows = ports["ports"].as_array().unwrap();
+        let shown: Vec<_> = rows.iter().map(|p| (p["name"].as_str().unwrap(), p["vlan"].as_u64())).collect();
+        assert_eq!(shown, [("wan", Some(100)), ("lan", None)]);
+        assert!(rows.iter().all(|p| p["rx_packets"] == packets), "each has the counters of the device: {ports}");
+        running.signal("TERM");
+        let ended = running.wait();
+        ended.assert_sound();
+        assert_eq!(ended.number("/drops/vlan_mismatch"), strays.len() as u64);
+        assert_eq!((ended.number("/tx_packets"), ended.drops()), (packets - 32, 32), "{}", ended.stats);
+        assert_eq!(ended.number("/connections/created"), u64::from(FLOWS));
+        one_backend_each(&backends_by_client(&setup.path("out.pcap")));
+        if workers == 2 {
+            handed_over(&ended);
+        }
+    }
 }
 
 #[test]

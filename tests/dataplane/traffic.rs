@@ -53,9 +53,27 @@ fn flow(n: u16) -> Flow {
     Flow { src: (src, 1024 + n), dst: (dst, 80), tcp_flags: (n & 2 == 0).then_some(flags::SYN), ttl: 64 }
 }
 
+/// The same with the clients in VLAN 100 and the backends untagged, both on the one device.
+pub fn shared_sections(device: &str, mode: &str) -> String {
+    let neighbors: Vec<String> =
+        (11..14).map(|n| format!("\"10.1.0.{n}\" = \"{ROUTER}\", \"2001:db8:1::{n}\" = \"{ROUTER}\"")).collect();
+    let lan = format!(
+        "[[port]]\nname = \"lan\"\ndevice = \"{device}\"\nmac = \"{OWN}\"\n\
+         addresses = [\"10.1.0.2/24\", \"2001:db8:1::2/64\"]\nneighbors = {{ {} }}\n",
+        neighbors.join(", ")
+    );
+    let text = sections(device, mode).replacen("gateway =", "vlan = 100\ngateway =", 1);
+    text.replacen("[[service]]", &format!("{lan}[[service]]"), 1)
+}
+
 /// `packets` packets of each of `flows`; TCP flows begin with their SYN.
 pub fn frames(flows: impl Iterator<Item = u16> + Clone, packets: usize) -> Vec<Vec<u8>> {
-    let link = Link { dst: OWN, src: ROUTER, vlan: None };
+    tagged_frames(flows, packets, None)
+}
+
+/// The same on a VLAN.
+pub fn tagged_frames(flows: impl Iterator<Item = u16> + Clone, packets: usize, vlan: Option<u16>) -> Vec<Vec<u8>> {
+    let link = Link { dst: OWN, src: ROUTER, vlan };
     let rounds = (0..packets).flat_map(|round| flows.clone().map(move |n| (round, n)));
     let frame = |(round, n)| {
         let mut flow = flow(n);

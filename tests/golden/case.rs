@@ -68,6 +68,8 @@ pub struct Case {
     pub config: String,
     /// VLAN of each port.
     pub vlans: Vec<Option<u16>>,
+    /// All ports are on one device: there is one capture for each direction, the first port's.
+    pub shares_device: bool,
     pub inputs: Vec<Input>,
     /// Lines of the events' file.
     pub events: Vec<String>,
@@ -89,6 +91,7 @@ impl Case {
             name,
             config,
             vlans: vec![None; ports],
+            shares_device: false,
             inputs: Vec::new(),
             events: Vec::new(),
             files: BTreeMap::new(),
@@ -102,6 +105,36 @@ impl Case {
     /// The names of the ports.
     pub fn port_names(&self) -> &'static [&'static str] {
         &["wan", "lan"][..self.vlans.len()]
+    }
+
+    /// The names of the ports that have captures.
+    pub fn capture_names(&self) -> &'static [&'static str] {
+        if self.shares_device { &["wan"] } else { self.port_names() }
+    }
+
+    /// The MTU of its ports in bytes.
+    pub fn mtu(&self) -> usize {
+        self.config.lines().find_map(|line| line.strip_prefix("mtu = ")?.parse().ok()).unwrap_or(1500)
+    }
+
+    /// The MAC address of a port.
+    pub fn own_mac(&self, port: usize) -> packet::Mac {
+        own_mac(if self.shares_device { 0 } else { port })
+    }
+
+    /// The frames of all captures, by port.
+    pub fn by_port(&self, captures: Vec<Vec<Vec<u8>>>) -> Vec<Vec<Vec<u8>>> {
+        if !self.shares_device {
+            return captures;
+        }
+        let of = |vlan: Option<u16>| {
+            let frames = captures.iter().flatten();
+            frames.filter(|frame| packet::vlan_of(frame) == vlan).cloned().collect::<Vec<_>>()
+        };
+        let ports: Vec<_> = self.vlans.iter().map(|&vlan| of(vlan)).collect();
+        let sorted: usize = ports.iter().map(Vec::len).sum();
+        assert_eq!(sorted, captures.iter().map(Vec::len).sum::<usize>(), "a frame is on no port's VLAN");
+        ports
     }
 
     /// The next packets come this many milliseconds after the first.

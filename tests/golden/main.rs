@@ -12,6 +12,7 @@ mod cases_hygiene;
 mod cases_nat;
 mod cases_state;
 mod cases_tunnel;
+mod cases_vlan;
 mod oracle;
 mod packet;
 mod runner;
@@ -46,6 +47,8 @@ golden! {
         nat_no_route;
     cases_hygiene:
         arp_nd_echo malformed not_served martians_and_loops fragments ip6_extensions vlan_port priority_tag;
+    cases_vlan:
+        vlan_trunk vlan_beside_untagged vlan_stacks jumbo_frames longer_than_mtu;
     cases_state:
         backend_down backend_drain config_swap no_backend no_backend_left timeouts syn_on_closing table_full_gre
         table_full_nat neighbor_silent neighbor_answers two_workers;

@@ -267,7 +267,7 @@ impl Judge<'_> {
         }
         let was = View::read(&input.frame)?;
         let is = View::read(out)?;
-        same("source MAC address", is.src_mac, own_mac(port))?;
+        same("source MAC address", is.src_mac, self.case.own_mac(port))?;
         // An answer in place may keep a tag that only carries a priority.
         let tags = is.vlans.iter().copied().filter(|&vid| vid != 0 || !matches!(input.expect, Expect::Echo));
         same("VLAN tags", tags.collect::<Vec<_>>(), self.case.vlans[port].into_iter().collect())?;
@@ -317,7 +317,7 @@ impl Judge<'_> {
         same("GRE flags and version", &is.upper()[..2], &[0, 0][..])?;
         same("GRE protocol", &is.upper()[2..4], &ethertype(was.src).to_be_bytes()[..])?;
         same("the inner packet", &is.upper()[4..], &was.packet[..])?;
-        rule(is.packet.len() <= 1500, "longer than the MTU")?;
+        rule(is.packet.len() <= self.case.mtu(), "longer than the MTU")?;
         self.sticks(input, was, is.dst.to_string(), to)
     }
 
@@ -398,9 +398,9 @@ impl Judge<'_> {
         let tags = self.case.vlans[input.port].map_or(0, |_| 4);
         let (asked, said) = (&input.frame[14 + tags..], &out[14 + tags..]);
         same("destination MAC address", &out[..6], &asked[8..14])?;
-        same("source MAC address", &out[6..12], &own_mac(input.port)[..])?;
+        same("source MAC address", &out[6..12], &self.case.own_mac(input.port)[..])?;
         same("operation", &said[..8], &[0, 1, 8, 0, 6, 4, 0, 2][..])?;
-        same("sender", &said[8..18], &[&own_mac(input.port)[..], &asked[24..28]].concat()[..])?;
+        same("sender", &said[8..18], &[&self.case.own_mac(input.port)[..], &asked[24..28]].concat()[..])?;
         same("target", &said[18..28], &asked[8..18])
     }
 
@@ -416,7 +416,7 @@ impl Judge<'_> {
         same("the ICMP checksum's sum", is.l4_sum(), 0xffff)?;
         same("solicited flag", is.upper()[4] & 0x40 != 0, !is_probe)?;
         same("target", &is.upper()[8..24], target)?;
-        same("its option", &is.upper()[24..], &[&[2, 1][..], &own_mac(input.port)].concat()[..])
+        same("its option", &is.upper()[24..], &[&[2, 1][..], &self.case.own_mac(input.port)].concat()[..])
     }
 }
 

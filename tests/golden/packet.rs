@@ -27,6 +27,11 @@ pub fn own_mac(port: usize) -> Mac {
     [2, 0xaa, 0, 0, 0, port as u8 + 1]
 }
 
+/// The VLAN of a frame with one tag; `None` for one without.
+pub fn vlan_of(frame: &[u8]) -> Option<u16> {
+    (frame[12..14] == [0x81, 0]).then(|| u16::from_be_bytes([frame[14], frame[15]]) & 0x0fff)
+}
+
 /// The MAC address that the host with this address has in every case.
 pub fn mac_of(addr: IpAddr) -> Mac {
     match addr {

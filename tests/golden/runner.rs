@@ -31,8 +31,9 @@ fn capture_name(case: &Case, direction: &str, port: usize) -> String {
 /// All files of a case that it begins with, by name.
 fn sources(case: &Case) -> Vec<(String, Vec<u8>)> {
     let mut files = vec![("config.toml".to_owned(), case.config.clone().into_bytes())];
-    for port in 0..case.port_names().len() {
-        let frames = case.inputs.iter().filter(|i| i.port == port).map(|i| (i.at_us, i.frame.as_slice()));
+    for port in 0..case.capture_names().len() {
+        let frames =
+            case.inputs.iter().filter(|i| case.shares_device || i.port == port).map(|i| (i.at_us, i.frame.as_slice()));
         files.push((capture_name(case, "in", port), capture::bytes(frames)));
     }
     if !case.events.is_empty() {
@@ -121,8 +122,8 @@ fn replay_once(case: &Case) -> (Vec<Vec<u8>>, Vec<Frames>, Value) {
     let mut command = tidegate();
     command.arg("replay").arg("--config").arg(at.join("config.toml")).arg("--stats").arg(at.join("stats.json"));
     let paths: Vec<PathBuf> =
-        (0..case.port_names().len()).map(|port| at.join(capture_name(case, "out", port))).collect();
-    for (port, name) in case.port_names().iter().enumerate() {
+        (0..case.capture_names().len()).map(|port| at.join(capture_name(case, "out", port))).collect();
+    for (port, name) in case.capture_names().iter().enumerate() {
         let input = at.join(capture_name(case, "in", port));
         command.arg("--in").arg(format!("{name}={}", input.display()));
         command.arg("--out").arg(format!("{name}={}", paths[port].display()));
@@ -132,7 +133,7 @@ fn replay_once(case: &Case) -> (Vec<Vec<u8>>, Vec<Frames>, Value) {
     }
     succeed(&mut command);
     let bytes = paths.iter().map(|path| fs::read(path).unwrap()).collect();
-    let frames = paths.iter().map(|path| capture::frames(path)).collect();
+    let frames = case.by_port(paths.iter().map(|path| capture::frames(path)).collect());
     (bytes, frames, figures(&at.join("stats.json")))
 }
 
@@ -192,9 +193,9 @@ fn run_once(case: &Case, seconds: &str) -> (Vec<Frames>, Value) {
     succeed(&mut command);
     let all: Value = serde_json::from_slice(&fs::read(at.join("stats.json")).unwrap()).unwrap();
     assert_eq!(all["mbufs_in_use"], 0, "{}: packet buffers are lost", case.name);
-    let ports = 0..case.port_names().len();
+    let ports = 0..case.capture_names().len();
     let frames = ports.map(|port| capture::frames(&at.join(capture_name(case, "out", port)))).collect();
-    (frames, figures(&at.join("stats.json")))
+    (case.by_port(frames), figures(&at.join("stats.json")))
 }
 
 fn compare(case: &Case, frames: &[Frames], stats: &Value) {
@@ -206,8 +207,9 @@ fn compare(case: &Case, frames: &[Frames], stats: &Value) {
         wanted["originated"] = Value::Null;
     }
     assert_eq!(stats, wanted, "{}: figures", case.name);
-    for (port, got) in frames.iter().enumerate() {
-        let wanted = capture::frames(&directory.join(capture_name(case, "out", port)));
+    let kept = 0..case.capture_names().len();
+    let kept = kept.map(|port| capture::frames(&directory.join(capture_name(case, "out", port)))).collect();
+    for (port, (got, wanted)) in frames.iter().zip(case.by_port(kept)).enumerate() {
         let name = format!("{}, port {port}", case.name);
         let split = |frames: &[Vec<u8>]| -> (Frames, Frames) {
             frames.iter().cloned().partition(|frame| oracle::is_own(frame))

@@ -32,7 +32,9 @@ pub struct PortConfig {
 pub struct Offloads {
     /// Check IPv4, TCP and UDP checksums of received frames.
     pub rx_checksum: bool,
-    /// Receive and transmit frames of several segments, as an MTU above the mbuf's room needs.
+    /// Receive frames of several segments, as an MTU above the mbuf's room needs.
+    pub scatter: bool,
+    /// Transmit frames of several segments.
     pub multi_segment: bool,
 }
 
@@ -108,6 +110,7 @@ const TX_MULTI_SEGS: u64 = ffi::RTE_ETH_TX_OFFLOAD_MULTI_SEGS as u64;
 fn possible_offloads(wanted: Offloads, info: &DeviceInfo) -> Offloads {
     Offloads {
         rx_checksum: wanted.rx_checksum && info.rx_offloads & RX_CHECKSUM == RX_CHECKSUM,
+        scatter: wanted.scatter && info.rx_offloads & RX_SCATTER != 0,
         multi_segment: wanted.multi_segment && info.tx_offloads & TX_MULTI_SEGS != 0,
     }
 }
@@ -126,9 +129,10 @@ fn configure(id: PortId, config: &PortConfig, info: &DeviceInfo, offloads: Offlo
     if offloads.rx_checksum {
         conf.rxmode.offloads |= RX_CHECKSUM;
     }
+    if offloads.scatter {
+        conf.rxmode.offloads |= RX_SCATTER;
+    }
     if offloads.multi_segment {
-        // Drivers that scatter anyway do not have the receive flag.
-        conf.rxmode.offloads |= RX_SCATTER & info.rx_offloads;
         conf.txmode.offloads |= TX_MULTI_SEGS;
     }
     let rss = possible_rss(config.rss.as_ref(), info);

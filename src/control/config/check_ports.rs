@@ -1,7 +1,7 @@
 //! Workers and ports checked against each other.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::draft::{Draft, PortSpans};
@@ -20,8 +20,7 @@ pub fn check(draft: &Draft, findings: &mut Findings) {
     }
     let ports = || draft.config.ports.iter().zip(&draft.ports);
     unique(ports().map(|(port, spans)| (&port.name, &spans.name)), "port name", findings);
-    let devices: Vec<String> = draft.config.ports.iter().map(|port| device_id(&port.device)).collect();
-    unique(devices.iter().zip(draft.ports.iter().map(|spans| &spans.device)), "device", findings);
+    check_devices(draft, findings);
     check_networks(draft, findings);
     let mut families = [None, None];
     for (port, spans) in ports() {
@@ -46,6 +45,44 @@ fn device_id(device: &str) -> String {
     let name = device.split(',').next().unwrap_or(device).trim().to_ascii_lowercase();
     let is_short_pci = name.len() == 7 && name.is_char_boundary(2) && name.get(2..3) == Some(":");
     if is_short_pci { format!("0000:{name}") } else { name }
+}
+
+/// Ports may share a device if their VLANs tell them apart; what the device has but once, they have alike.
+fn check_devices(draft: &Draft, findings: &mut Findings) {
+    let ports = draft.config.ports.iter().zip(&draft.ports);
+    let mut first_of: HashMap<String, &Port> = HashMap::new();
+    let mut vlans = HashSet::new();
+    for (port, spans) in ports {
+        let Some(span) = &spans.device else { continue };
+        let id = device_id(&port.device);
+        let is_new = vlans.insert((id.clone(), port.vlan));
+        let first = match first_of.entry(id) {
+            Entry::Occupied(first) => *first.get(),
+            Entry::Vacant(free) => {
+                free.insert(port);
+                continue;
+            }
+        };
+        let (device, name) = (&port.device, &first.name);
+        if !is_new {
+            let which = port.vlan.map_or("no `vlan`".to_owned(), |vlan| format!("`vlan` {vlan}"));
+            let message = format!(
+                "device `{device}` is there twice with {which}; ports that share a device need a `vlan` each, one of them may have none"
+            );
+            findings.error(span, message);
+        }
+        let mut differs = |key: &str, place: &Span, own: &str, wanted: &str| {
+            if own != wanted {
+                let message = format!("`{key}` is {own}, but {wanted} on port `{name}`, which has the same device");
+                findings.error(place, message);
+            }
+        };
+        let mac = |port: &Port| port.mac.map_or("left out".to_owned(), |mac| mac.to_string());
+        differs("device", span, device, &first.device);
+        differs("mtu", spans.mtu.as_ref().unwrap_or(span), &port.mtu.to_string(), &first.mtu.to_string());
+        differs("mac", span, &mac(port), &mac(first));
+        differs("spread", span, &port.spread.to_string(), &first.spread.to_string());
+    }
 }
 
 /// Own addresses and networks must be of one port only, or the way out is ambiguous.

@@ -1,4 +1,4 @@
-//! The captures of a replay: inputs merged by time, outputs by port.
+//! The captures of a replay: inputs merged by time and sorted by port, outputs by port or device.
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -8,6 +8,7 @@ use super::ReplayError;
 use crate::control::config::Config;
 use crate::lb::ids::PortId;
 use crate::lb::path::BURST;
+use crate::lb::vlan::Vlans;
 use crate::wire::pcap::{Reader, Resolution, Writer};
 
 /// All packets that come in, in order of time.
@@ -34,14 +35,17 @@ impl Inputs {
     pub(super) fn load(config: &Config, files: &[(Option<String>, PathBuf)]) -> Result<Self, ReplayError> {
         let mut inputs = Self { packets: Vec::new(), nanoseconds: false };
         for (port, path) in by_port(config, files, "--in")? {
-            inputs.read(port, path)?;
+            // A capture is of a wire, and has the frames of all ports that share it.
+            let vlans = Vlans::new(sharing(config, port).map(|id| (vlan(config, id), id)));
+            inputs.read(port, vlans.as_ref(), path)?;
         }
         // Stable: packets with the same time keep the order of ports and of the captures.
         inputs.packets.sort_by_key(|p| p.timestamp_ns);
         Ok(inputs)
     }
 
-    fn read(&mut self, port: PortId, path: &Path) -> Result<(), ReplayError> {
+    /// `vlans` tells the ports apart that share the device.
+    fn read(&mut self, port: PortId, vlans: Option<&Vlans>, path: &Path) -> Result<(), ReplayError> {
         let bytes = std::fs::read(path).map_err(|source| ReplayError::Read {
             path: path.to_owned(),
             source,
@@ -51,6 +55,7 @@ impl Inputs {
         let mut reader = Reader::new(bytes.as_slice()).map_err(failed)?;
         while let Some(record) = reader.next_record().map_err(failed)? {
             self.nanoseconds |= !record.timestamp_ns.is_multiple_of(1000);
+            let port = vlans.map_or(port, |vlans| vlans.port_of(record.data));
             self.packets.push(Input { timestamp_ns: record.timestamp_ns, port, frame: record.data.to_vec() });
         }
         Ok(())
@@ -78,9 +83,11 @@ impl Inputs {
     }
 }
 
-/// The captures written, one a port; what leaves by a port without one is counted only.
+/// The captures written, one a port or one a device; what leaves by a port without one is counted only.
 pub(super) struct Outputs {
     writers: Vec<Option<(PathBuf, Writer<BufWriter<File>>)>>,
+    /// Whose capture each port writes to.
+    places: Vec<PortId>,
 }
 
 impl Outputs {
@@ -98,11 +105,16 @@ impl Outputs {
                 *place = Some((path.to_owned(), writer));
             }
         }
-        Ok(Self { writers })
+        // One without a capture of its own writes to that of another port on its device.
+        let has = |id: &PortId| writers.get(id.index()).is_some_and(Option::is_some);
+        let place = |id| if has(&id) { id } else { sharing(config, id).find(has).unwrap_or(id) };
+        let places = (0..config.ports.len() as u8).map(|id| place(PortId(id))).collect();
+        Ok(Self { writers, places })
     }
 
     pub(super) fn write(&mut self, port: PortId, timestamp_ns: u64, frame: &[u8]) -> Result<(), ReplayError> {
-        let Some(Some((path, writer))) = self.writers.get_mut(port.index()) else { return Ok(()) };
+        let place = self.places.get(port.index()).copied().unwrap_or(port);
+        let Some(Some((path, writer))) = self.writers.get_mut(place.index()) else { return Ok(()) };
         writer.write(timestamp_ns, frame).map_err(|source| ReplayError::Write { path: path.clone(), source })
     }
 
@@ -112,6 +124,16 @@ impl Outputs {
         }
         Ok(())
     }
+}
+
+/// The ports on the device of a port, itself among them.
+fn sharing(config: &Config, port: PortId) -> impl Iterator<Item = PortId> {
+    let device = config.ports.get(port.index()).map(|port| port.device.as_str());
+    config.ports.iter().zip(0..).filter(move |(port, _)| Some(port.device.as_str()) == device).map(|(_, id)| PortId(id))
+}
+
+fn vlan(config: &Config, port: PortId) -> Option<u16> {
+    config.ports.get(port.index()).and_then(|port| port.vlan)
 }
 
 /// Which port each file is for.

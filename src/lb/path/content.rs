@@ -6,7 +6,9 @@ use crate::wire::ethernet::{self, EtherType, MacAddr};
 
 /// Makes `frame` the packet's content; false, and the packet unusable, if there is no room.
 pub(super) fn replace<P: Packet>(packet: &mut P, frame: &[u8]) -> bool {
-    // Later segments of a chained buffer are not needed: all that is kept was copied into `frame`.
+    // Where the packet is in pieces, a short first one has more room behind it than before it.
+    packet.pull(frame.len());
+    // Later pieces are not needed: all that is kept was copied into `frame`.
     packet.truncate(packet.bytes().len());
     let have = packet.bytes().len();
     if frame.len() > have {

@@ -111,6 +111,8 @@ fn build<P: Packet>(
     fill: impl FnOnce(&mut [u8], Option<IpAddr>, &[u8]) -> Option<usize>,
 ) -> Option<()> {
     let port = at.snapshot.port(at.port)?;
+    // As much as can be quoted.
+    packet.pull(FRAME_MAX);
     let old = packet.bytes();
     let quoted = old.get(usize::from(parsed.l3)..parsed.ip_end().min(old.len()))?;
     let mut frame = [0; FRAME_MAX];

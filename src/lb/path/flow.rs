@@ -3,7 +3,7 @@
 use super::egress::{self, Leaving};
 use super::family::Family;
 use super::segment::Segment;
-use super::{At, Meta, Plan, crossed, errors, local, nat, planned, reset, tell};
+use super::{At, Meta, Plan, crossed, errors, local, nat, partial, planned, reset, tell};
 use crate::lb::clock::Tick;
 use crate::lb::connection::{Direction, Phase, State, flags, is_syn, next_tcp, next_udp};
 use crate::lb::packet::Packet;
@@ -98,6 +98,10 @@ fn hit<A: Family, P: Packet>(
         set_phase(table, entry.pair, next, deadline);
     }
     table.refresh(slot, deadline, next.is_evictable());
+    if next != phase || phase == Phase::TcpSyn {
+        // The other end's first packet is among these.
+        partial::note(at, parsed, packet.bytes());
+    }
     let frame_len = packet.frame_len();
     let verdict = match nat::other_side(at, &entry, backend) {
         None => Verdict::Drop(DropReason::NoConnection),
@@ -210,6 +214,7 @@ fn miss<A: Family, P: Packet>(
         Some((_, Err(reason))) if service.mode.is_nat() => return Verdict::Drop(reason),
         Some((_, Err(_))) | None => at.shard.counters.stateless.add(1),
     }
+    partial::note(at, parsed, packet.bytes());
     let slot = if service.mode.is_nat() { note_first(at, packet.bytes(), parsed, hash, &key) } else { Slot::NONE };
     let frame_len = packet.frame_len();
     let verdict = forward(at, packet, parsed, &key, &new, backend, slot);

@@ -279,8 +279,13 @@ fn rewrite_message<A: Family>(
 /// Whether an address is a VIP, for the neighbour code.
 pub(super) fn answers_for(at: &At, addr: IpAddr) -> bool {
     match at.snapshot.local(addr) {
-        Some(Local::Own(port)) => port == at.port,
+        // Ports that share a device have the same link-local address.
+        Some(Local::Own(port)) => port == at.port || has_address(at, addr),
         Some(Local::Vip { .. } | Local::Local) => true,
         None => false,
     }
+}
+
+fn has_address(at: &At, addr: IpAddr) -> bool {
+    at.snapshot.port(at.port).is_some_and(|port| port.addresses.iter().any(|&(own, _)| own == addr))
 }

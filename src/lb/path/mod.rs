@@ -20,6 +20,8 @@ mod local;
 mod nat;
 mod neighbor;
 mod owners;
+mod partial;
+mod pieces;
 mod reasons;
 mod reset;
 mod segment;
@@ -232,12 +234,12 @@ fn look<P: Packet>(
     snapshot: &Snapshot,
     steer: bool,
     port_of: impl Fn(&P) -> PortId,
-    packets: &[P],
+    packets: &mut [P],
     metas: &mut [Meta],
     verdicts: &mut [Verdict],
 ) -> Looked {
     let mut looked = Looked::default();
-    let (mut left, mut places) = (packets, &mut *metas);
+    let (mut left, mut places) = (&*packets, &mut *metas);
     // What came by one port is looked at in one go.
     while let Some(port) = left.first().map(&port_of) {
         let same = left.iter().take_while(|&packet| port_of(packet) == port).count();
@@ -253,7 +255,7 @@ fn look<P: Packet>(
         looked.kinds |= Work::Done as u8;
     }
     if looked.kinds & Work::Done as u8 != 0 {
-        for ((packet, meta), verdict) in packets.iter().zip(metas).zip(verdicts) {
+        for ((packet, meta), verdict) in packets.iter_mut().zip(metas).zip(verdicts) {
             if meta.work == Work::Done {
                 *verdict = first_look(shard, snapshot, packet, steer, meta);
                 looked.kinds |= meta.work as u8;
@@ -308,6 +310,9 @@ fn planned<A: Family>(snapshot: &Snapshot, key: &FiveTuple<A>) -> Plan {
 /// The verdict of a packet that the short way is not for.
 #[inline(never)]
 fn closer_look<P: Packet>(at: &mut At, packet: &mut P, meta: &Meta, plan: Plan) -> Verdict {
+    if packet.bytes().len() < packet.frame_len() {
+        pieces::gather(packet);
+    }
     // Used where it was written: copied as a whole at once, it would be read before its small fields have arrived.
     let result = parse(packet.bytes(), packet.frame_len());
     let parsed = match &result {
@@ -332,11 +337,15 @@ pub(super) struct At<'a> {
 }
 
 /// Parses, and sorts out what has its verdict already; the verdict given means nothing where work is left.
-fn first_look<P: Packet>(shard: &Shard, snapshot: &Snapshot, packet: &P, steer: bool, meta: &mut Meta) -> Verdict {
+fn first_look<P: Packet>(shard: &Shard, snapshot: &Snapshot, packet: &mut P, steer: bool, meta: &mut Meta) -> Verdict {
     meta.work = Work::Done;
     // What this says of a packet is not all that the short way needs.
     meta.came.l3 = 0;
     let port = meta.came.port;
+    if packet.bytes().len() < packet.frame_len() {
+        pieces::gather(packet);
+    }
+    let packet = &*packet;
     let frame = packet.bytes();
     let parsed = &match parse(frame, packet.frame_len()) {
         Ok(parsed) => parsed,
@@ -383,6 +392,11 @@ fn addresses<A: Family>(parsed: &Parsed, frame: &[u8]) -> (IpAddr, IpAddr) {
 
 #[cold]
 fn rare<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> Verdict {
+    // No such message comes by this link, and an answer of that length could not leave by it.
+    let is_message = matches!(parsed.protocol, protocol::ICMP | protocol::ICMPV6);
+    if is_message && at.snapshot.port(at.port).is_some_and(|port| parsed.ip_len > port.mtu) {
+        return Verdict::Drop(DropReason::TooBig);
+    }
     match (parsed.kind, parsed.protocol) {
         (Kind::Arp, _) => neighbor::arp(at, packet, parsed),
         (Kind::V4, protocol::ICMP) => icmp::v4(at, packet, parsed),
@@ -398,4 +412,4 @@ fn not_served(snapshot: &Snapshot, dst: IpAddr) -> DropReason {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

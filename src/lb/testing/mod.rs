@@ -1,9 +1,11 @@
 //! What tests of the packet path share: a small network, frames to send through it, and a look at every counter.
 
+mod chain;
 mod check;
 mod frame;
 mod net;
 
+pub use chain::Chain;
 pub use check::{checksums_are_right, l4_checksum_is_right, tunnel_of};
 pub use frame::{Frame, arp, icmp4, icmp6, internet_checksum, neighbor_message};
 pub use net::{Net, Sent, TestPacket};

@@ -188,7 +188,11 @@ fn ports_against_each_other() {
     let second = |keys: &str| errors(&format!("{PORT}[[port]]\n{keys}"));
     assert_eq!(
         second("name = 'wan'\ndevice = 'net_null0,size=64'\naddresses = ['10.1.0.2/24']"),
-        ["port name `wan` is there twice", "device `net_null0` is there twice"]
+        [
+            "port name `wan` is there twice",
+            "device `net_null0,size=64` is there twice with no `vlan`; ports that share a device need a `vlan` each, one of them may have none",
+            "`device` is net_null0,size=64, but net_null0 on port `wan`, which has the same device"
+        ]
     );
     assert_eq!(
         second("name = 'lan'\ndevice = 'net_null1'\naddresses = ['10.0.0.2/24', '10.0.0.3/24', 'fe80::2/64']"),
@@ -199,7 +203,37 @@ fn ports_against_each_other() {
     );
     let pci = PORT.replace("net_null0", "03:00.0")
         + "[[port]]\nname = 'b'\ndevice = '0000:03:00.0'\naddresses = ['10.1.0.2/24']";
-    assert_eq!(error(&pci), "device `0000:03:00.0` is there twice");
+    assert_eq!(
+        errors(&pci),
+        [
+            "device `0000:03:00.0` is there twice with no `vlan`; ports that share a device need a `vlan` each, one of them may have none",
+            "`device` is 0000:03:00.0, but 03:00.0 on port `wan`, which has the same device"
+        ]
+    );
+}
+
+#[test]
+fn ports_on_one_device() {
+    let lan = "[[port]]\nname = 'lan'\ndevice = 'net_null0'\naddresses = ['10.1.0.2/24']\n";
+    let of = |keys: &str| errors(&format!("{PORT}{lan}{keys}"));
+    for keys in ["vlan = 7", "vlan = 7\nmtu = 1500\nspread = 'auto'"] {
+        assert_eq!(super::good(&format!("{PORT}{lan}{keys}")).ports.len(), 2);
+    }
+    assert_eq!(of("vlan = 7\nmtu = 1400"), ["`mtu` is 1400, but 1500 on port `wan`, which has the same device"]);
+    assert_eq!(
+        of("vlan = 7\nmac = '02:00:00:00:00:01'"),
+        ["`mac` is 02:00:00:00:00:01, but left out on port `wan`, which has the same device"]
+    );
+    assert_eq!(
+        of("vlan = 7\nspread = 'queues'"),
+        ["`spread` is queues, but auto on port `wan`, which has the same device"]
+    );
+    let third = lan.replace("lan", "dmz").replace("10.1", "10.2");
+    assert_eq!(super::good(&format!("{PORT}{lan}vlan = 7\n{third}vlan = 8")).ports.len(), 3);
+    assert_eq!(
+        error(&format!("{PORT}{lan}vlan = 7\n{third}vlan = 7")),
+        "device `net_null0` is there twice with `vlan` 7; ports that share a device need a `vlan` each, one of them may have none"
+    );
 }
 
 #[test]

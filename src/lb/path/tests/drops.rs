@@ -31,7 +31,7 @@ fn changed(frame: &Frame, at: usize, value: u8) -> Vec<u8> {
 }
 
 /// Malformed or foreign frames, each with its reason.
-fn malformed() -> Vec<(R, Vec<u8>)> {
+pub(crate) fn malformed() -> Vec<(R, Vec<u8>)> {
     let syn = Frame::syn(C4, NAT4);
     let syn6 = Frame::syn(C6, GRE6);
     let udp = Frame::udp(C4, "192.0.2.10:53");
@@ -86,7 +86,7 @@ fn malformed() -> Vec<(R, Vec<u8>)> {
 }
 
 /// Well-formed frames that nobody wants.
-fn unwanted() -> Vec<(R, Vec<u8>)> {
+pub(crate) fn unwanted() -> Vec<(R, Vec<u8>)> {
     let echo = |src: &str, dst: &str| icmp4(src, dst, [8, 0], [0, 1, 0, 1], b"ping");
     let quote = Frame::ack(NAT4, C4).packet();
     let error = |dst: &str, quote: &[u8]| icmp4("203.0.113.9", dst, [3, 1], [0; 4], quote);

@@ -215,6 +215,7 @@ proptest! {
 }
 
 /// A frame of which only the first piece can be read, as a chained mbuf is.
+#[derive(Clone)]
 pub(super) struct Pieces {
     pub(super) first: TestPacket,
     pub(super) more: usize,

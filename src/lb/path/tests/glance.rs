@@ -27,7 +27,7 @@ fn spec(vlan: Option<u16>) -> SnapshotSpec {
 }
 
 /// What the glance says, after checking it against the first look wherever it says anything.
-fn glanced<P: Packet>(net: &Net, port: PortId, packet: &P) -> Work {
+fn glanced<P: Packet + Clone>(net: &Net, port: PortId, packet: &P) -> Work {
     // What an earlier packet of the burst left behind must not show.
     let mut quick = Meta { start: 0xab, ip_len: 0xabcd, ttl: 0xef, came: Came { port, l3: 99 }, ..Meta::default() };
     quick.probe.words.addresses = [0x1234_5678_9abc_def0; 4];
@@ -36,7 +36,7 @@ fn glanced<P: Packet>(net: &Net, port: PortId, packet: &P) -> Work {
     let looked = inlet.glance(port, slice::from_ref(packet), slice::from_mut(&mut quick));
     let work = quick.work;
     assert_eq!((looked.bytes, looked.kinds), (packet.frame_len() as u64, work as u8));
-    let verdict = first_look(&net.shards[0], &net.snapshot, packet, false, &mut slow);
+    let verdict = first_look(&net.shards[0], &net.snapshot, &mut packet.clone(), false, &mut slow);
     // Both ways from here on are the same but for what may take the short way.
     let (is_v6, is_within) = match work {
         Work::Done => return work,
@@ -248,10 +248,10 @@ fn a_port_that_there_is_not_lets_nothing_pass() {
     let net = Net::with_connections(spec(None), 1);
     for mac in [[0; 6], [0xff; 6], WAN.0] {
         let frame = Frame::ack(ENDS4.0, ENDS4.1).with(|f| f.dst_mac.0 = mac).build();
-        let packet = TestPacket::new(9, &frame);
+        let mut packet = TestPacket::new(9, &frame);
         assert_eq!(glanced(&net, PortId(9), &packet), Work::Done);
         let mut meta = Meta { came: Came { port: PortId(9), l3: 0 }, ..Meta::default() };
-        let verdict = first_look(&net.shards[0], &net.snapshot, &packet, false, &mut meta);
+        let verdict = first_look(&net.shards[0], &net.snapshot, &mut packet, false, &mut meta);
         assert_eq!(verdict, Verdict::Drop(DropReason::ForeignMac));
     }
 }
