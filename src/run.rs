@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,11 @@ use crate::control::manager::{Manager, Parts};
 use crate::control::memory::{self, TableMemory};
 use crate::control::serve::{self, Ended, ServeError, ServeOptions, serve};
 use crate::control::stats::Stats;
-use crate::control::status::PortStatus;
+use crate::control::status::{PortHost, PortStatus};
 use crate::dataplane::{
-    Dataplane, DataplaneError, EalPlan, Finding, Idle, PortReport, PortSetup, Running, Setup, Severity, allowed_cpus,
-    free_hugepage_bytes, free_table_bytes, numa_node, port_stats, preflight, reserve_for_tables, worker_cpus,
+    Dataplane, DataplaneError, EalPlan, Finding, HostMode, HostSetup, HostTraffic, Idle, PortReport, PortSetup,
+    Running, Setup, Severity, allowed_cpus, free_hugepage_bytes, free_table_bytes, numa_node, port_stats, preflight,
+    reserve_for_tables, worker_cpus,
 };
 use crate::lb::handle::WorkerHandle;
 use crate::lb::hash::HashKey;
@@ -131,7 +133,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     print_found(&dataplane, &plan.worker_cpus);
     let reports: Vec<PortReport> = dataplane.reports().cloned().collect();
 
-    let facts = reports.iter().map(|r| PortFacts { mac: r.mac, rss: r.rss.clone() }).collect();
+    let facts = reports.iter().map(|r| PortFacts { mac: r.mac, host: r.host.is_some(), rss: r.rss.clone() }).collect();
     let hash_key = config.dataplane.hash_key.map_or_else(random_key, |key| Ok(HashKey::from_bytes(key)))?;
     let mut compiler = Compiler::new(workers, facts, hash_key);
     let first = compiler
@@ -159,12 +161,17 @@ fn manage(
     ports: &Arc<Mutex<Vec<Port>>>,
     reports: Vec<PortReport>,
 ) -> Result<Ended, RunError> {
-    let (ports, buffers) = (ports.clone(), running.buffers());
+    let (ports, buffers, traffic) = (ports.clone(), running.buffers(), running.host_traffic());
     let mtus: Vec<u16> = config.ports.iter().map(|p| p.mtu).collect();
     let status = move || {
         let ports = ports.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = ports.iter().zip(&reports).zip(&mtus);
-        all.map(|((port, report), &mtu)| port_status(port, report, mtu, &buffers)).collect()
+        let all = ports.iter().zip(&reports).zip(&mtus).enumerate();
+        let host = |at, report| port_host(report, traffic.get(at));
+        all.map(|(at, ((port, report), &mtu))| PortStatus {
+            host: host(at, report),
+            ..port_status(port, report, mtu, &buffers)
+        })
+        .collect()
     };
     let manager = Manager::new(Parts {
         config_path: options.config.clone(),
@@ -261,6 +268,7 @@ fn setup(config: &Config, cpus: &[u32]) -> Setup {
         device: p.device.clone(),
         mac: p.mac,
         mtu: p.mtu,
+        host: host_setup(p),
     });
     let idle = match config.dataplane.idle {
         config::Idle::Spin => Idle::Spin,
@@ -268,6 +276,21 @@ fn setup(config: &Config, cpus: &[u32]) -> Setup {
         config::Idle::Auto => Idle::Auto,
     };
     Setup { ports: ports.collect(), worker_cpus, mbufs: config.dataplane.mbufs, idle }
+}
+
+fn host_setup(port: &config::Port) -> HostSetup {
+    // The kernel's names have 15 bytes at most, and a port's are of ASCII.
+    let device = || format!("tg-{}", port.name).chars().take(15).collect();
+    HostSetup {
+        mode: match port.host {
+            config::HostPath::Auto => HostMode::Auto,
+            config::HostPath::On => HostMode::On,
+            config::HostPath::Off => HostMode::Off,
+        },
+        device: port.host_device.clone().unwrap_or_else(device),
+        addresses: port.addresses.iter().map(|net| (net.address(), net.prefix_len())).collect(),
+        mtu: port.mtu,
+    }
 }
 
 fn check_machine(findings: Vec<Finding>) -> Result<(), RunError> {
@@ -296,6 +319,9 @@ fn print_found(dataplane: &Dataplane, worker_cpus: &[u32]) {
             port.tx_queues,
             if port.rss.is_some() { ", RSS" } else { "" }
         );
+        if let Some(device) = &port.host {
+            println!("  host: {device}");
+        }
         for note in &port.notes {
             println!("  note: {note}");
         }
@@ -312,6 +338,17 @@ fn print_tables(workers: &[WorkerHandle], plan: &EalPlan) {
     if let Some(command) = reserve_for_tables(footprint, missing_bytes) {
         let without = if has_no_huge(&plan.given) { ", and leave out --no-huge" } else { "" };
         println!("  note: plain pages make look-ups in large tables slower; to have hugepages: {command}{without}");
+    }
+}
+
+fn port_host(report: &PortReport, traffic: Option<&HostTraffic>) -> PortHost {
+    let count = |of: fn(&HostTraffic) -> &AtomicU64| traffic.map_or(0, |t| of(t).load(Ordering::Relaxed));
+    PortHost {
+        device: report.host.clone(),
+        reason: report.host_reason.clone(),
+        to_host: count(|t| &t.to_host),
+        from_host: count(|t| &t.from_host),
+        errors: count(|t| &t.errors),
     }
 }
 
@@ -336,6 +373,7 @@ fn port_status(port: &Port, report: &PortReport, mtu: u16, buffers: &Mempool) ->
         rx_missed: stats.rx_missed,
         rx_errors: stats.rx_errors,
         tx_errors: stats.tx_errors,
+        host: PortHost::default(),
         mbufs_in_use: buffers.in_use().into(),
         mbufs_total: buffers.capacity().into(),
     }

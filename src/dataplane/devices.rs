@@ -5,6 +5,7 @@ use std::sync::Arc;
 use dpdk_ffi::{Eal, Mempool, Port, PortConfig, PortError, PortId, RssConfig, RssFields, RxQueue, TxQueue};
 
 use super::arguments::is_pci;
+use super::host::HostSetup;
 use crate::lb::ids::WorkerId;
 use crate::lb::steer::Rss;
 use crate::lb::toeplitz::{Reta, Toeplitz};
@@ -21,6 +22,8 @@ pub struct PortSetup {
     pub mac: Option<MacAddr>,
     /// Largest IP packet in bytes.
     pub mtu: u16,
+    /// The host's end of it.
+    pub host: HostSetup,
 }
 
 /// A port as it is.
@@ -40,6 +43,10 @@ pub struct PortReport {
     pub tx_queues: u16,
     /// How the NIC spreads packets, if it does.
     pub rss: Option<Arc<Rss>>,
+    /// The kernel's device that stands for the port, if there is one.
+    pub host: Option<String>,
+    /// Why there is none.
+    pub host_reason: Option<String>,
     /// What an operator should know.
     pub notes: Vec<String>,
 }
@@ -108,6 +115,8 @@ pub(super) fn start(eal: &Eal, setup: &PortSetup, workers: u16, pool: &Mempool) 
         rx_queues,
         tx_queues,
         rss,
+        host: None,
+        host_reason: None,
         notes,
     };
     // A capture file has no neighbours, and what it holds is compared byte by byte.

@@ -10,6 +10,7 @@ use dpdk_ffi::{
 };
 
 use super::devices::{self, PortReport, PortSetup, Started};
+use super::host::{self, Choice, Ferry, HostEnd, HostTraffic, Tap, TapError};
 use super::idle::Idle;
 use super::sample::Sampler;
 use super::tx::{Tx, Way};
@@ -57,6 +58,17 @@ pub enum DataplaneError {
         /// Why.
         source: PortError,
     },
+    /// A port's end in the host could not be made.
+    #[error("port {port}: {source}, or set `host = \"off\"`")]
+    Host {
+        /// As configured.
+        port: String,
+        /// Why.
+        source: TapError,
+    },
+    /// The thread that serves the host's ends of ports did not start.
+    #[error("the thread between ports and host did not start: {0}")]
+    HostThread(std::io::Error),
     /// A ring between workers could not be made.
     #[error(transparent)]
     Ring(#[from] RingError),
@@ -79,6 +91,7 @@ pub enum DataplaneError {
 pub struct Dataplane {
     setup: Setup,
     started: Vec<Started>,
+    taps: Vec<Tap>,
     pool: Mempool,
     eal: Eal,
 }
@@ -91,6 +104,7 @@ pub struct Running {
     pub tsc_hz: u64,
     threads: Vec<LcoreHandle<()>>,
     order: Arc<Order>,
+    host: Option<Ferry>,
     ports: Vec<Port>,
     pool: Mempool,
     // Last, so that it goes after everything that stands on it.
@@ -145,7 +159,15 @@ impl Dataplane {
             let failed = |source| DataplaneError::Port { port: port.name.clone(), device: port.device.clone(), source };
             started.push(devices::start(&eal, port, workers, &pool).map_err(failed)?);
         }
-        Ok(Self { setup, started, pool, eal })
+        let mut taps = Vec::new();
+        for (id, (port, started)) in (0..).zip(setup.ports.iter().zip(&mut started)) {
+            let failed = |source| DataplaneError::Host { port: port.name.clone(), source };
+            match host::choose(PortId(id), &port.host, &mut started.report).map_err(failed)? {
+                Choice::Device(tap) => taps.push(tap),
+                Choice::None(reason) => started.report.host_reason = Some(reason),
+            }
+        }
+        Ok(Self { setup, started, taps, pool, eal })
     }
 
     /// What the ports turned out to be, in the order of the configuration.
@@ -168,7 +190,7 @@ impl Dataplane {
     /// # Errors
     /// See [`DataplaneError`]; nothing runs then.
     pub fn run(self, published: &Arc<Published>, shards: &[ShardConfig]) -> Result<Running, DataplaneError> {
-        let Self { setup, started, pool, eal } = self;
+        let Self { setup, started, taps, pool, eal } = self;
         let count = setup.worker_cpus.len();
         let lcores = eal.worker_lcores();
         let tsc_hz = clock::tsc_hz(&eal);
@@ -181,6 +203,7 @@ impl Dataplane {
             .collect::<Result<Vec<_>, _>>()?
             .into_iter()
             .unzip();
+        let (host, ends) = connect_host(taps, &setup, count)?;
         let common = Common {
             published: published.clone(),
             order: Arc::new(Order::default()),
@@ -196,13 +219,16 @@ impl Dataplane {
             tsc_hz,
             threads: Vec::new(),
             order: common.order.clone(),
+            host,
             ports,
             pool,
             _eal: eal.clone(),
         };
         // All before the first one runs, because memory may be short.
-        let workers = shards.iter().zip(inboxes.into_iter().zip(shares));
-        let workers = workers.map(|(config, (inbox, share))| common.worker(config, inbox, share));
+        let workers = shards.iter().zip(ends).zip(inboxes.into_iter().zip(shares));
+        let workers = workers.map(|((config, end), (inbox, share))| {
+            common.worker(config, inbox, share).map(|worker| Worker { host: end, ..worker })
+        });
         let workers = workers.collect::<Result<Vec<_>, _>>()?;
         for ((&cpu, lcore), worker) in setup.worker_cpus.iter().zip(lcores).zip(workers) {
             running.workers.push(handle(&worker, cpu));
@@ -217,6 +243,20 @@ impl Dataplane {
         }
         Ok(running)
     }
+}
+
+/// Starts what serves the host, and gives each worker its end of it, if any port has a host.
+fn connect_host(
+    taps: Vec<Tap>,
+    setup: &Setup,
+    workers: usize,
+) -> Result<(Option<Ferry>, Vec<Option<HostEnd>>), DataplaneError> {
+    if taps.is_empty() {
+        return Ok((None, (0..workers).map(|_| None).collect()));
+    }
+    let mtu_max = setup.ports.iter().map(|port| port.mtu).max().unwrap_or(0);
+    let (ferry, ends) = host::connect(taps, setup.ports.len(), workers, mtu_max).map_err(DataplaneError::HostThread)?;
+    Ok((Some(ferry), ends.into_iter().map(Some).collect()))
 }
 
 /// What all workers are made of alike.
@@ -254,6 +294,7 @@ impl Common {
             requests: Arc::new(ArrayQueue::new(REQUESTS_MAX)),
             sampler: Sampler::new(latency, self.clock, queues),
             pool: self.pool.clone(),
+            host: None,
             announce: self.announce.clone(),
             clock: self.clock,
         })
@@ -355,6 +396,11 @@ impl Running {
     /// True if a worker has ended though nobody told it to.
     pub fn has_lost_a_worker(&self) -> bool {
         self.threads.iter().any(LcoreHandle::is_finished)
+    }
+
+    /// What went between ports and host, by port; empty if no port has a host.
+    pub fn host_traffic(&self) -> Arc<[HostTraffic]> {
+        self.host.as_ref().map(|host| host.traffic.clone()).unwrap_or_default()
     }
 
     /// The ports, for figures; in the order of the configuration.

@@ -20,6 +20,7 @@ mod local;
 mod nat;
 mod neighbor;
 mod owners;
+mod punt;
 mod reasons;
 mod reset;
 mod segment;
@@ -356,10 +357,16 @@ fn first_look<P: Packet>(shard: &Shard, snapshot: &Snapshot, packet: &P, steer: 
         let group = frame.first_chunk::<6>().is_some_and(|&mac| MacAddr(mac).is_multicast());
         let asks_for_neighbor = parsed.kind == Kind::Arp || parsed.protocol == protocol::ICMPV6;
         if !(group && asks_for_neighbor) {
+            if group && punt::is_for_host(snapshot, port, parsed, frame) {
+                meta.work = Work::Rare;
+            }
             return Verdict::Drop(if group { DropReason::NotOurs } else { DropReason::ForeignMac });
         }
     }
     if parsed.fragment != Fragment::None {
+        if punt::is_for_host(snapshot, port, parsed, frame) {
+            meta.work = Work::Rare;
+        }
         return Verdict::Drop(DropReason::Fragment);
     }
     // Flows are for `owners::hand_over`, all at once.
@@ -383,12 +390,21 @@ fn addresses<A: Family>(parsed: &Parsed, frame: &[u8]) -> (IpAddr, IpAddr) {
 
 #[cold]
 fn rare<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> Verdict {
+    if parsed.fragment != Fragment::None {
+        return punt::or_drop(at, packet, parsed, DropReason::Fragment);
+    }
     match (parsed.kind, parsed.protocol) {
         (Kind::Arp, _) => neighbor::arp(at, packet, parsed),
         (Kind::V4, protocol::ICMP) => icmp::v4(at, packet, parsed),
         (Kind::V6, protocol::ICMPV6) => icmp::v6(at, packet, parsed),
-        (Kind::V4, _) => Verdict::Drop(not_served(at.snapshot, addresses::<Ipv4Addr>(parsed, packet.bytes()).1)),
-        (Kind::V6, _) => Verdict::Drop(not_served(at.snapshot, addresses::<Ipv6Addr>(parsed, packet.bytes()).1)),
+        (Kind::V4, _) => {
+            let reason = not_served(at.snapshot, addresses::<Ipv4Addr>(parsed, packet.bytes()).1);
+            punt::or_drop(at, packet, parsed, reason)
+        }
+        (Kind::V6, _) => {
+            let reason = not_served(at.snapshot, addresses::<Ipv6Addr>(parsed, packet.bytes()).1);
+            punt::or_drop(at, packet, parsed, reason)
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod icmp;
 mod nat;
 mod neighbor;
 mod pressure;
+mod punt;
 mod reset;
 mod short_way;
 mod steering;
