@@ -282,10 +282,10 @@ impl Worker {
                 },
                 Verdict::Drop(reason) => counters.drop_one(reason),
                 Verdict::Punt(port, class) => {
-                    if self.host.as_mut().is_some_and(|host| host.punt(port, class, &mbuf)) {
-                        counters.punt_one(class);
-                    } else {
-                        counters.drop_one(DropReason::PuntFull);
+                    let full = Err(DropReason::PuntFull);
+                    match self.host.as_mut().map_or(full, |host| host.punt(port, class, &mbuf)) {
+                        Ok(()) => counters.punt_one(class),
+                        Err(reason) => counters.drop_one(reason),
                     }
                 }
                 Verdict::Reply(port) => match self.tx.get_mut(port.index()) {

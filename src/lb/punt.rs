@@ -35,7 +35,7 @@ macro_rules! punt_classes {
 
 punt_classes! {
     Control "control" 20_000 "Routing protocols: BGP, BFD, OSPF, VRRP, PIM, RIP, LDP."
-    Management "management" 20_000 "TCP to and from the host's own programs, such as SSH and health checks."
+    Management "management" 50_000 "TCP to and from the host's own programs, such as SSH and health checks."
     Neighbor "neighbor" 2_000 "ARP, neighbour discovery, IGMP and MLD."
     Icmp "icmp" 1_000 "ICMP messages to own addresses."
     Other "other" 2_000 "Everything else: UDP, other protocols, fragments."
@@ -74,7 +74,7 @@ impl PuntClass {
 pub struct PuntRates(pub [u32; PuntClass::COUNT]);
 
 /// At once: as many as a queue to the host holds, so that no burst of one class fills it beyond that.
-pub const PUNT_BURST: u32 = 256;
+pub const PUNT_BURST: u32 = 512;
 
 /// The buckets of one worker.
 #[derive(Debug)]

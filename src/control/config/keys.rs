@@ -267,7 +267,7 @@ pub static HOST: TableDoc = TableDoc {
     heading: "[host]",
     keys: &[
         key("control", PUNT_RATE, "20_000", INIT, "Routing protocols: BGP, BFD, OSPF, VRRP, PIM, RIP, LDP"),
-        key("management", PUNT_RATE, "20_000", INIT, "All other TCP, such as SSH and health checks"),
+        key("management", PUNT_RATE, "50_000", INIT, "All other TCP, such as SSH and health checks"),
         key("neighbor", PUNT_RATE, "2_000", INIT, "ARP, neighbour discovery, IGMP, MLD"),
         key("icmp", PUNT_RATE, "1_000", INIT, "ICMP messages to own addresses"),
         key("other", PUNT_RATE, "2_000", INIT, "Everything else: UDP, other protocols, fragments"),

@@ -20,6 +20,7 @@ use crate::lb::counters::Counters;
 use crate::lb::ids::PortId;
 use crate::lb::punt::{PUNT_BURST, PuntClass};
 use crate::lb::snapshot::Snapshot;
+use crate::lb::verdict::DropReason;
 use crate::wire::ethernet;
 use ferry::Work;
 use mailbox::{Receiver, Sender, mailbox};
@@ -33,6 +34,8 @@ pub(super) struct HostEnd {
     frames: Option<Receiver>,
 }
 
+/// Room for a frame in bytes, at least: AF_PACKET puts fragments together, and gives frames longer than the MTU.
+const FRAME_LEN: usize = 2048;
 /// Frames that the kernel may have on their way to a worker.
 const FRAMES: usize = 256;
 /// Of those, sent in one round of chores.
@@ -47,7 +50,7 @@ pub(super) fn connect(
     workers: usize,
     mtu_max: u16,
 ) -> std::io::Result<(Ferry, Vec<HostEnd>)> {
-    let frame_len_max = usize::from(mtu_max) + ethernet::HEADER_LEN + ethernet::TAG_LEN;
+    let frame_len_max = (usize::from(mtu_max) + ethernet::HEADER_LEN + ethernet::TAG_LEN).max(FRAME_LEN);
     let (to_port, from_host) = mailbox(FRAMES, frame_len_max);
     let mut punts: Vec<Vec<Receiver>> = PuntClass::ALL.iter().map(|_| Vec::new()).collect();
     let mut ends: Vec<HostEnd> = Vec::with_capacity(workers);
@@ -67,11 +70,20 @@ pub(super) fn connect(
 }
 
 impl HostEnd {
-    /// Copies a packet for the kernel; false if too many of its class wait already.
+    /// Copies a packet for the kernel, or says why that cannot be: too many of its class wait already, or it is longer than
+    /// anything that a port may receive.
     #[cold]
-    pub(super) fn punt(&mut self, port: PortId, class: PuntClass, mbuf: &Mbuf) -> bool {
-        let copy = |room: &mut [u8]| (mbuf.frame_len() <= room.len()).then(|| mbuf.copy_out(0, room));
-        self.punts.get_mut(class.index()).is_some_and(|queue| queue.put(port, copy))
+    pub(super) fn punt(&mut self, port: PortId, class: PuntClass, mbuf: &Mbuf) -> Result<(), DropReason> {
+        let (mut is_long, len) = (false, mbuf.frame_len());
+        let copy = |room: &mut [u8]| {
+            is_long = len > room.len();
+            (!is_long).then(|| mbuf.copy_out(0, room))
+        };
+        match self.punts.get_mut(class.index()).is_some_and(|queue| queue.put(port, copy)) {
+            true => Ok(()),
+            false if is_long => Err(DropReason::TooBig),
+            false => Err(DropReason::PuntFull),
+        }
     }
 
     /// Sends what the kernel has to send.
