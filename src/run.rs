@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,11 @@ use crate::control::manager::{Manager, Parts};
 use crate::control::memory::{self, TableMemory};
 use crate::control::serve::{self, Ended, ServeError, ServeOptions, serve};
 use crate::control::stats::Stats;
-use crate::control::status::PortStatus;
+use crate::control::status::{PortHost, PortStatus};
 use crate::dataplane::{
-    Dataplane, DataplaneError, EalPlan, Finding, Idle, PortReport, PortSetup, Running, Setup, Severity, allowed_cpus,
-    free_hugepage_bytes, free_table_bytes, numa_node, port_stats, preflight, reserve_for_tables, worker_cpus,
+    Dataplane, DataplaneError, EalPlan, Finding, HostMode, HostSetup, HostTraffic, Idle, PortReport, PortSetup,
+    Running, Setup, Severity, allowed_cpus, free_hugepage_bytes, free_table_bytes, numa_node, port_stats, preflight,
+    reserve_for_tables, worker_cpus,
 };
 use crate::lb::handle::WorkerHandle;
 use crate::lb::hash::HashKey;
@@ -129,9 +131,9 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     memory::check(&shards, free_table_bytes(buffers_bytes)).map_err(DataplaneError::from)?;
     let dataplane = Dataplane::start(setup, &arguments)?;
     print_found(&dataplane, &plan.worker_cpus);
-    let reports: Vec<PortReport> = dataplane.reports().collect();
+    let reports: Vec<PortReport> = dataplane.reports().to_vec();
 
-    let facts = reports.iter().map(|r| PortFacts { mac: r.mac, rss: r.rss.clone() }).collect();
+    let facts = reports.iter().map(|r| PortFacts { mac: r.mac, host: r.host.is_some(), rss: r.rss.clone() }).collect();
     let hash_key = config.dataplane.hash_key.map_or_else(random_key, |key| Ok(HashKey::from_bytes(key)))?;
     let mut compiler = Compiler::new(workers, facts, hash_key);
     let first = compiler
@@ -159,13 +161,14 @@ fn manage(
     ports: &Arc<Mutex<Vec<Port>>>,
     reports: Vec<PortReport>,
 ) -> Result<Ended, RunError> {
-    let (ports, buffers) = (ports.clone(), running.buffers());
+    let (ports, buffers, traffic) = (ports.clone(), running.buffers(), running.host_traffic());
     let configured: Vec<_> = config.ports.iter().map(|p| (p.mtu, p.vlan)).collect();
     let status = move || {
         let ports = ports.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = reports.iter().zip(&configured);
-        let status = |(report, (mtu, vlan)): (&PortReport, &(u16, Option<u16>))| {
-            Some(PortStatus { mtu: *mtu, vlan: *vlan, ..port_status(ports.get(report.place)?, report, &buffers) })
+        let all = reports.iter().zip(&configured).enumerate();
+        let status = |(at, (report, (mtu, vlan))): (usize, (&PortReport, &(u16, Option<u16>)))| {
+            let host = port_host(report, traffic.get(at));
+            Some(PortStatus { mtu: *mtu, vlan: *vlan, host, ..port_status(ports.get(report.place)?, report, &buffers) })
         };
         all.filter_map(status).collect()
     };
@@ -276,6 +279,7 @@ fn setup(config: &Config, cpus: &[u32]) -> Setup {
         mac: p.mac,
         mtu: p.mtu,
         vlan: p.vlan,
+        host: host_setup(p),
     });
     let idle = match config.dataplane.idle {
         config::Idle::Spin => Idle::Spin,
@@ -283,6 +287,21 @@ fn setup(config: &Config, cpus: &[u32]) -> Setup {
         config::Idle::Auto => Idle::Auto,
     };
     Setup { ports: ports.collect(), worker_cpus, mbufs: config.dataplane.mbufs, idle }
+}
+
+fn host_setup(port: &config::Port) -> HostSetup {
+    // The kernel's names have 15 bytes at most, and a port's are of ASCII.
+    let device = || format!("tg-{}", port.name).chars().take(15).collect();
+    HostSetup {
+        mode: match port.host {
+            config::HostPath::Auto => HostMode::Auto,
+            config::HostPath::On => HostMode::On,
+            config::HostPath::Off => HostMode::Off,
+        },
+        device: port.host_device.clone().unwrap_or_else(device),
+        addresses: port.addresses.iter().map(|net| (net.address(), net.prefix_len())).collect(),
+        mtu: port.mtu,
+    }
 }
 
 fn check_machine(findings: Vec<Finding>) -> Result<(), RunError> {
@@ -311,6 +330,9 @@ fn print_found(dataplane: &Dataplane, worker_cpus: &[u32]) {
             port.tx_queues,
             if port.rss.is_some() { ", RSS" } else { "" }
         );
+        if let Some(device) = &port.host {
+            println!("  host: {device}");
+        }
         for note in &port.notes {
             println!("  note: {note}");
         }
@@ -327,6 +349,17 @@ fn print_tables(workers: &[WorkerHandle], plan: &EalPlan) {
     if let Some(command) = reserve_for_tables(footprint, missing_bytes) {
         let without = if has_no_huge(&plan.given) { ", and leave out --no-huge" } else { "" };
         println!("  note: plain pages make look-ups in large tables slower; to have hugepages: {command}{without}");
+    }
+}
+
+fn port_host(report: &PortReport, traffic: Option<&HostTraffic>) -> PortHost {
+    let count = |of: fn(&HostTraffic) -> &AtomicU64| traffic.map_or(0, |t| of(t).load(Ordering::Relaxed));
+    PortHost {
+        device: report.host.clone(),
+        reason: report.host_reason.clone(),
+        to_host: count(|t| &t.to_host),
+        from_host: count(|t| &t.from_host),
+        errors: count(|t| &t.errors),
     }
 }
 
@@ -353,6 +386,7 @@ fn port_status(port: &Port, report: &PortReport, buffers: &Mempool) -> PortStatu
         rx_no_mbuf: stats.rx_no_mbuf,
         rx_errors: stats.rx_errors,
         tx_errors: stats.tx_errors,
+        host: PortHost::default(),
         mbufs_in_use: buffers.in_use().into(),
         mbufs_total: buffers.capacity().into(),
     }

@@ -152,7 +152,7 @@ fn expire<A: Known>(bencher: Bencher<'_, '_>, size: usize) {
     let refill = || {
         let (filled, left) = &mut *state.borrow_mut();
         if *left == 0 {
-            filled.table.sweep(usize::MAX, LATER, |_| ());
+            filled.table.sweep(usize::MAX, LATER, |_, _| ());
             (0..size).for_each(|n| _ = filled.insert(n));
             *left = turns;
         }
@@ -161,7 +161,7 @@ fn expire<A: Known>(bencher: Bencher<'_, '_>, size: usize) {
     bencher
         .counter(ItemsCount::new(gone))
         .with_inputs(refill)
-        .bench_local_values(|()| state.borrow_mut().0.table.sweep(buckets, LATER, |entry| _ = black_box(entry)));
+        .bench_local_values(|()| state.borrow_mut().0.table.sweep(buckets, LATER, |entry, _| _ = black_box(entry)));
 }
 
 /// Looks at up to 4096 buckets, none of whose connections has timed out.

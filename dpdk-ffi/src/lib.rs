@@ -38,6 +38,7 @@ mod queue;
 mod ring;
 mod rss;
 mod stats;
+mod tap;
 
 pub use burst::{Drain, MbufBurst};
 pub use device::{DeviceInfo, PortId};
@@ -51,6 +52,7 @@ pub use queue::{RxQueue, TxQueue};
 pub use ring::{MpProducer, RingConsumer, RingError, RingProducer, SpProducer, mpsc, spsc};
 pub use rss::{RssConfig, RssFields, RssState};
 pub use stats::{PortStats, XStat};
+pub use tap::attach_tap;
 
 /// Version of DPDK whose headers this crate was built with, such as `22.11.11`; [`Eal::dpdk_version`] is the one
 /// that was loaded.

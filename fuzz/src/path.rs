@@ -116,7 +116,7 @@ impl Run {
     fn new(input: &mut Input) -> Self {
         let (family, count, size) = (input.below(2), 1 + input.below(4), input.below(64));
         let boot_key = HashKey::from_bytes([7; 16]);
-        let fact = |mac| PortFacts { mac, rss: None };
+        let fact = |mac| PortFacts { mac, host: false, rss: None };
         let mut compiler = Compiler::new(count as u16, vec![fact(WAN), fact(LAN)], HashKey::from_bytes([3; 16]));
         let first = compiler.compile(config(family, 0), &Overrides::default(), None).unwrap();
         let worker = |index| {
@@ -284,6 +284,7 @@ impl Run {
                 assert_eq!(port, frame.port);
                 check::ours(frame.whole());
             }
+            Verdict::Punt(..) => unreachable!("no port has a host"),
             Verdict::Drop(reason) => assert!(DropReason::ALL.contains(&reason)),
             Verdict::Hold(slot) => {
                 let port = w.shard.neighbors.port(slot).expect("held for nobody");

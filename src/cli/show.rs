@@ -138,6 +138,9 @@ fn ports(answer: &Ports) -> String {
         ">TX BYTES",
         ">TX ERRORS",
         ">MBUFS",
+        "HOST",
+        ">TO HOST",
+        ">FROM HOST",
         "DEVICE",
     ];
     let mut table = Table::new(&headings);
@@ -165,6 +168,9 @@ fn ports(answer: &Ports) -> String {
             port.tx_bytes.to_string(),
             port.tx_errors.to_string(),
             format!("{}/{}", port.mbufs_in_use, port.mbufs_total),
+            port.host.device.clone().unwrap_or_else(|| "off".to_owned()),
+            port.host.to_host.to_string(),
+            port.host.from_host.to_string(),
             port.device.clone(),
         ]);
     }
@@ -226,6 +232,11 @@ fn drops(answer: &Drops) -> String {
     }
     if answer.drops.is_empty() {
         table.line("Nothing has been dropped.".to_owned());
+    }
+    for (name, HostClass { punts, limited }) in &answer.host.classes {
+        table.line(format!(
+            "To the host, {name}: {punts} packets; {limited} beyond the limit, dropped as punt_limited."
+        ));
     }
     table.render()
 }

@@ -25,6 +25,8 @@ pub const BACKENDS_MAX: usize = 1 << 17;
 pub struct PortFacts {
     /// The MAC address it uses.
     pub mac: MacAddr,
+    /// Whether the host takes what is for own addresses and not served here.
+    pub host: bool,
     /// How its NIC spreads packets over the workers; `None` if it does not.
     pub rss: Option<Arc<Rss>>,
 }
@@ -164,6 +166,7 @@ pub fn shard_config(config: &Config, worker: WorkerId, boot_key: HashKey) -> Sha
         backends_max: BACKENDS_MAX,
         neighbors_max: NEIGHBORS_MAX,
         local_port_rest_s: config.dataplane.local_port_rest_s,
+        punt_rates: config.host,
         place: Place::default(),
         boot_key,
     }
@@ -196,6 +199,7 @@ fn port(port: &config::Port, facts: &PortFacts) -> PortSpec {
         vlan: port.vlan,
         neighbors: port.neighbors.iter().map(|(&address, &mac)| (address, mac)).collect(),
         is_placed: port.spread == config::Spread::Queues,
+        host: facts.host,
         rss: facts.rss.clone(),
     }
 }

@@ -82,7 +82,8 @@ pub fn edited(edits: &[(&str, &str)]) -> String {
 /// A manager of the file at `path`, with two workers whose answers nobody gives.
 pub fn manager(path: &Path) -> Manager {
     let config = Config::load(path).unwrap_or_else(|errors| panic!("{errors}"));
-    let facts = config.ports.iter().map(|_| PortFacts { mac: MacAddr([2, 0, 0, 0, 0, 1]), rss: None }).collect();
+    let facts =
+        config.ports.iter().map(|_| PortFacts { mac: MacAddr([2, 0, 0, 0, 0, 1]), host: false, rss: None }).collect();
     let mut compiler = Compiler::new(2, facts, HashKey::from_bytes([7; 16]));
     let first = compiler.compile(&config, &Overrides::default(), None).unwrap();
     let ports: Vec<PortStatus> = config

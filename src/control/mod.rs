@@ -8,6 +8,7 @@ pub mod config;
 mod fixture;
 mod gauge;
 pub mod health;
+pub mod host;
 pub mod manager;
 pub mod memory;
 mod quantiles;

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::gauge::Seen;
+use super::host::Host;
 use super::memory::TableMemory;
 use crate::lb::handle::WorkerHandle;
 use crate::lb::memory::Footprint;
@@ -34,6 +35,9 @@ pub struct Stats {
     pub replies: u64,
     /// Packets handed to the host's network stack.
     pub punts: u64,
+    /// Those by class, what was beyond their limits, and what the host sent itself.
+    #[serde(default)]
+    pub host: Host,
     /// Packets that wait for their next hop's MAC address now.
     pub held: u64,
     /// Packets passed from one worker to another on their way.
@@ -168,6 +172,7 @@ impl Stats {
             tx_bytes: sum(|w| w.counters.tx_bytes.get()),
             replies: sum(|w| w.counters.replies.get()),
             punts: sum(|w| w.counters.punts.get()),
+            host: Host::of(workers),
             held: sum(|w| w.counters.held.get()),
             handoffs: sum(|w| w.counters.handoffs.get()),
             originated: sum(|w| w.counters.originated.get()),

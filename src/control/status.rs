@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::host::{Host, HostClass};
 pub use super::memory::TableMemory;
 pub use super::stats::{LatencyNs, Quantiles, Rates, Stats};
 
@@ -191,10 +192,28 @@ pub struct PortStatus {
     pub rx_errors: u64,
     /// Packets that could not be transmitted.
     pub tx_errors: u64,
+    /// What the host's network stack has of it.
+    #[serde(default)]
+    pub host: PortHost,
     /// Packet buffers in use in the port's pool.
     pub mbufs_in_use: u64,
     /// Packet buffers of the pool.
     pub mbufs_total: u64,
+}
+
+/// The host's end of a port.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortHost {
+    /// The kernel's device that stands for the port; `null` where there is none.
+    pub device: Option<String>,
+    /// Why there is none.
+    pub reason: Option<String>,
+    /// Packets that the kernel took.
+    pub to_host: u64,
+    /// Frames that the kernel sent.
+    pub from_host: u64,
+    /// Packets that the kernel did not take.
+    pub errors: u64,
 }
 
 /// `GET /v1/workers`.
@@ -244,6 +263,9 @@ pub struct WorkerStatus {
 pub struct Drops {
     /// In the order of the packet path's checks.
     pub drops: Vec<DropStatus>,
+    /// What went to the host's network stack, and what was beyond its limits.
+    #[serde(default)]
+    pub host: Host,
 }
 
 /// Packets dropped for one reason.

@@ -119,7 +119,7 @@ impl Manager {
             meaning: reason.meaning().to_owned(),
             count: self.workers.iter().map(|worker| worker.counters.drops(reason)).sum(),
         });
-        Drops { drops: rows.filter(|row| all || row.count > 0).collect() }
+        Drops { drops: rows.filter(|row| all || row.count > 0).collect(), host: Host::of(&self.workers) }
     }
 
     /// `GET /v1/latency`.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use dpdk_ffi::{Eal, Mempool, Offloads, Port, PortConfig, PortError, PortId, RssConfig, RssFields, RxQueue, TxQueue};
 
 use super::arguments::is_pci;
+use super::host::HostSetup;
 use crate::lb::ids::WorkerId;
 use crate::lb::steer::Rss;
 use crate::lb::toeplitz::{Reta, Toeplitz};
@@ -23,6 +24,8 @@ pub struct PortSetup {
     pub mtu: u16,
     /// VLAN identifier of its traffic.
     pub vlan: Option<u16>,
+    /// The host's end of it.
+    pub host: HostSetup,
 }
 
 /// A port as it is.
@@ -44,6 +47,10 @@ pub struct PortReport {
     pub rss: Option<Arc<Rss>>,
     /// Which device it is on, counted in the order of their first ports.
     pub place: usize,
+    /// The kernel's device that stands for the port, if there is one.
+    pub host: Option<String>,
+    /// Why there is none.
+    pub host_reason: Option<String>,
     /// What an operator should know.
     pub notes: Vec<String>,
 }
@@ -131,6 +138,8 @@ pub(super) fn start(eal: &Eal, setup: &PortSetup, needs: Needs, pool: &Mempool) 
         tx_queues,
         rss,
         place: 0,
+        host: None,
+        host_reason: None,
         notes,
     };
     // A capture file has no neighbours, and what it holds is compared byte by byte.

@@ -3,6 +3,7 @@
 mod adapt;
 mod arguments;
 mod devices;
+mod host;
 mod idle;
 mod numa;
 mod preflight;
@@ -16,6 +17,7 @@ mod worker;
 
 pub use arguments::{EalPlan, allowed_cpus, is_pci, worker_cpus};
 pub use devices::{PortReport, PortSetup};
+pub use host::{HostMode, HostSetup, HostTraffic};
 pub use idle::Idle;
 pub use numa::numa_node;
 pub use preflight::{Finding, Severity, free_hugepage_bytes, free_table_bytes, preflight, reserve_for_tables};

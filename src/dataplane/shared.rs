@@ -39,6 +39,7 @@ pub(super) fn by_device(ports: &[PortSetup]) -> Vec<Vec<PortId>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::host::{HostMode, HostSetup};
     use super::*;
 
     #[test]
@@ -49,6 +50,7 @@ mod tests {
             mac: None,
             mtu: 1500,
             vlan: None,
+            host: HostSetup { mode: HostMode::Off, device: String::new(), addresses: Vec::new(), mtu: 1500 },
         };
         let ports = ["a", "b", "a", "c", "b", "a"].map(port);
         assert_eq!(

@@ -11,6 +11,7 @@ use dpdk_ffi::{
 
 use super::arguments::is_pci;
 use super::devices::{self, Needs, PortReport, PortSetup, Started};
+use super::host::{self, Choice, Ferry, HostEnd, HostTraffic, Tap, TapError};
 use super::idle::Idle;
 use super::sample::Sampler;
 use super::shared::{self, Inlet};
@@ -60,6 +61,17 @@ pub enum DataplaneError {
         /// Why.
         source: PortError,
     },
+    /// A port's end in the host could not be made.
+    #[error("port {port}: {source}, or set `host = \"off\"`")]
+    Host {
+        /// As configured.
+        port: String,
+        /// Why.
+        source: TapError,
+    },
+    /// The thread that serves the host's ends of ports did not start.
+    #[error("the thread between ports and host did not start: {0}")]
+    HostThread(std::io::Error),
     /// A ring between workers could not be made.
     #[error(transparent)]
     Ring(#[from] RingError),
@@ -82,6 +94,9 @@ pub enum DataplaneError {
 pub struct Dataplane {
     setup: Setup,
     started: Vec<Started>,
+    /// By port.
+    reports: Vec<PortReport>,
+    taps: Vec<Tap>,
     pool: Mempool,
     eal: Eal,
 }
@@ -94,6 +109,7 @@ pub struct Running {
     pub tsc_hz: u64,
     threads: Vec<LcoreHandle<()>>,
     order: Arc<Order>,
+    host: Option<Ferry>,
     ports: Vec<Port>,
     pool: Mempool,
     // Last, so that it goes after everything that stands on it.
@@ -153,11 +169,26 @@ impl Dataplane {
             let failed = |source| DataplaneError::Port { port: port.name.clone(), device: port.device.clone(), source };
             started.push(Started { ports: ids, ..devices::start(&eal, port, needs, &pool).map_err(failed)? });
         }
-        Ok(Self { setup, started, pool, eal })
+        let mut dataplane = Self { setup, started, reports: Vec::new(), taps: Vec::new(), pool, eal };
+        let mut reports: Vec<PortReport> = dataplane.described().collect();
+        for (id, (port, report)) in (0..).zip(dataplane.setup.ports.iter().zip(&mut reports)) {
+            let failed = |source| DataplaneError::Host { port: port.name.clone(), source };
+            match host::choose(PortId(id), &port.host, report).map_err(failed)? {
+                Choice::Device(tap) => dataplane.taps.push(tap),
+                Choice::None(reason) => report.host_reason = Some(reason),
+            }
+        }
+        dataplane.reports = reports;
+        Ok(dataplane)
     }
 
     /// What the ports turned out to be, in the order of the configuration.
-    pub fn reports(&self) -> impl Iterator<Item = PortReport> {
+    pub fn reports(&self) -> &[PortReport] {
+        &self.reports
+    }
+
+    /// The reports of the ports by those of their devices.
+    fn described(&self) -> impl Iterator<Item = PortReport> {
         let places = self.places();
         self.setup.ports.iter().zip(places).filter_map(|(setup, place)| {
             let first = &self.started.get(place)?.report;
@@ -192,7 +223,7 @@ impl Dataplane {
     /// See [`DataplaneError`]; nothing runs then.
     pub fn run(self, published: &Arc<Published>, shards: &[ShardConfig]) -> Result<Running, DataplaneError> {
         let places = self.places();
-        let Self { setup, started, pool, eal } = self;
+        let Self { setup, started, taps, pool, eal, .. } = self;
         let count = setup.worker_cpus.len();
         let lcores = eal.worker_lcores();
         let tsc_hz = clock::tsc_hz(&eal);
@@ -204,6 +235,7 @@ impl Dataplane {
             .collect::<Result<Vec<_>, _>>()?
             .into_iter()
             .unzip();
+        let (host, ends) = connect_host(taps, &setup, count)?;
         let common = Common {
             published: published.clone(),
             order: Arc::new(Order::default()),
@@ -220,13 +252,16 @@ impl Dataplane {
             tsc_hz,
             threads: Vec::new(),
             order: common.order.clone(),
+            host,
             ports,
             pool,
             _eal: eal.clone(),
         };
         // All before the first one runs, because memory may be short.
-        let workers = shards.iter().zip(inboxes.into_iter().zip(shares));
-        let workers = workers.map(|(config, (inbox, share))| common.worker(config, inbox, share));
+        let workers = shards.iter().zip(ends).zip(inboxes.into_iter().zip(shares));
+        let workers = workers.map(|((config, end), (inbox, share))| {
+            common.worker(config, inbox, share).map(|worker| Worker { host: end, ..worker })
+        });
         let workers = workers.collect::<Result<Vec<_>, _>>()?;
         for ((&cpu, lcore), worker) in setup.worker_cpus.iter().zip(lcores).zip(workers) {
             running.workers.push(handle(&worker, cpu));
@@ -241,6 +276,20 @@ impl Dataplane {
         }
         Ok(running)
     }
+}
+
+/// Starts what serves the host, and gives each worker its end of it, if any port has a host.
+fn connect_host(
+    taps: Vec<Tap>,
+    setup: &Setup,
+    workers: usize,
+) -> Result<(Option<Ferry>, Vec<Option<HostEnd>>), DataplaneError> {
+    if taps.is_empty() {
+        return Ok((None, (0..workers).map(|_| None).collect()));
+    }
+    let mtu_max = setup.ports.iter().map(|port| port.mtu).max().unwrap_or(0);
+    let (ferry, ends) = host::connect(taps, setup.ports.len(), workers, mtu_max).map_err(DataplaneError::HostThread)?;
+    Ok((Some(ferry), ends.into_iter().map(Some).collect()))
 }
 
 /// What all workers are made of alike.
@@ -280,6 +329,7 @@ impl Common {
             requests: Arc::new(ArrayQueue::new(REQUESTS_MAX)),
             sampler: Sampler::new(latency, self.clock, queues),
             pool: self.pool.clone(),
+            host: None,
             announce: self.announce.clone(),
             clock: self.clock,
         })
@@ -394,6 +444,11 @@ impl Running {
     /// True if a worker has ended though nobody told it to.
     pub fn has_lost_a_worker(&self) -> bool {
         self.threads.iter().any(LcoreHandle::is_finished)
+    }
+
+    /// What went between ports and host, by port; empty if no port has a host.
+    pub fn host_traffic(&self) -> Arc<[HostTraffic]> {
+        self.host.as_ref().map(|host| host.traffic.clone()).unwrap_or_default()
     }
 
     /// The devices, for figures; in the order of their first ports.

@@ -16,6 +16,8 @@ pub(super) enum Class {
     Reply,
     /// Ours, unasked; not an input packet.
     Own,
+    /// The host's; not an input packet.
+    Host,
 }
 
 impl Class {
@@ -28,7 +30,8 @@ impl Class {
         match code {
             0 => Self::Forward,
             1 => Self::Reply,
-            _ => Self::Own,
+            2 => Self::Own,
+            _ => Self::Host,
         }
     }
 }
@@ -163,9 +166,16 @@ fn transmit<const N: usize>(way: &mut Way, burst: &mut MbufBurst<N>, class: Clas
         }
         Way::Nowhere => {}
     }
-    if class == Class::Own {
-        counters.unsent.add(burst.len() as u64);
-        burst.clear();
+    match class {
+        Class::Forward | Class::Reply => {}
+        Class::Own => {
+            counters.unsent.add(burst.len() as u64);
+            burst.clear();
+        }
+        Class::Host => {
+            counters.host_tx_dropped.add(burst.len() as u64);
+            burst.clear();
+        }
     }
     for _unsent in burst.drain() {
         counters.drop_one(DropReason::TxFull);
@@ -196,5 +206,6 @@ fn count(counters: &Counters, class: Class, packets: u64, bytes: u64) {
         }
         Class::Reply => counters.replies.add(packets),
         Class::Own => {}
+        Class::Host => counters.host_tx.add(packets),
     }
 }

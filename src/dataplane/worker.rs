@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use crossbeam::queue::ArrayQueue;
 use dpdk_ffi::{Mbuf, MbufBurst, Mempool, MpProducer, RingConsumer, clock};
 
+use super::host::HostEnd;
 use super::idle::{Idle, Rest};
 use super::sample::{self, Sampler};
 use super::shared::{self, Inlet};
@@ -65,6 +66,8 @@ pub(super) struct Worker {
     pub sampler: Sampler,
     /// For frames of our own.
     pub pool: Mempool,
+    /// The way to the host and from there, if a port has one.
+    pub host: Option<HostEnd>,
     /// Ports on which addresses are announced.
     pub announce: Vec<PortId>,
     pub clock: TurnClock,
@@ -126,7 +129,7 @@ impl Worker {
             let received = self.turn(&snapshot, now, order == Order::RUN, &mut burst, &mut taken_over, &mut held);
             self.shard.tick(&snapshot, now);
             if turn.is_multiple_of(CHORES_EVERY) || self.has_chores() || rest.is_napping() {
-                self.chores(now, &mut held, &mut announcements);
+                self.chores(&snapshot, now, &mut held, &mut announcements);
             }
             for tx in self.tx.iter_mut() {
                 tx.flush(&self.shard.counters);
@@ -297,6 +300,13 @@ impl Worker {
                     None => counters.drop_one(DropReason::NoRoute),
                 },
                 Verdict::Drop(reason) => counters.drop_one(reason),
+                Verdict::Punt(port, class) => {
+                    let full = Err(DropReason::PuntFull);
+                    match self.host.as_mut().map_or(full, |host| host.punt(port, class, &mbuf)) {
+                        Ok(()) => counters.punt_one(class),
+                        Err(reason) => counters.drop_one(reason),
+                    }
+                }
                 Verdict::Reply(port) => match self.tx.get_mut(port) {
                     Some(tx) => tx.send(Class::Reply, mbuf, counters),
                     None => counters.drop_one(DropReason::NoRoute),
@@ -327,7 +337,13 @@ impl Worker {
 
     /// Everything that is not a packet of the current burst.
     #[cold]
-    pub(super) fn chores(&mut self, now: Now, held: &mut Pending<Mbuf>, announcements: &mut Vec<Outgoing>) {
+    pub(super) fn chores(
+        &mut self,
+        snapshot: &Snapshot,
+        now: Now,
+        held: &mut Pending<Mbuf>,
+        announcements: &mut Vec<Outgoing>,
+    ) {
         while let Some(learned) = self.heard.pop() {
             self.shard.hear(learned, now);
         }
@@ -352,6 +368,9 @@ impl Worker {
         }
         // Given back with its room, so that nothing is allocated here.
         self.shard.outbox = outbox;
+        if let Some(host) = &mut self.host {
+            host.send(snapshot, &self.pool, &mut self.tx, &self.shard.counters);
+        }
         while let Some(request) = self.requests.pop() {
             self.answer(request, now);
         }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ids::BackendId;
+use super::punt::PuntClass;
 use super::verdict::DropReason;
 
 /// A number that one thread changes and others may read at any time.
@@ -66,6 +67,10 @@ pub struct Counters {
     pub replies: Counter,
     /// Packets handed to the host's network stack.
     pub punts: Counter,
+    /// Frames of the host's that left by a port. Not part of `tx_packets`.
+    pub host_tx: Counter,
+    /// Frames of the host's that the port did not take, or for which there was no buffer.
+    pub host_tx_dropped: Counter,
     /// Packets passed to the worker that owns their connection.
     pub handoffs: Counter,
     /// Frames we sent unasked: ARP requests, solicitations, announcements.
@@ -110,6 +115,8 @@ pub struct Counters {
     pub sleep_cycles: Counter,
     /// Generation of the snapshot in use.
     pub generation: Counter,
+    punted: [Counter; PuntClass::COUNT],
+    punt_limited: [Counter; PuntClass::COUNT],
     drops: [Counter; DropReason::COUNT],
     backends: Box<[BackendCounters]>,
 }
@@ -125,6 +132,8 @@ impl Counters {
             tx_bytes: zero(),
             replies: zero(),
             punts: zero(),
+            host_tx: zero(),
+            host_tx_dropped: zero(),
             handoffs: zero(),
             originated: zero(),
             unsent: zero(),
@@ -147,6 +156,8 @@ impl Counters {
             busy_cycles: zero(),
             sleep_cycles: zero(),
             generation: zero(),
+            punted: std::array::from_fn(|_| zero()),
+            punt_limited: std::array::from_fn(|_| zero()),
             drops: std::array::from_fn(|_| zero()),
             backends: (0..backends_max).map(|_| BackendCounters::default()).collect(),
         }
@@ -156,6 +167,22 @@ impl Counters {
     #[inline]
     pub fn drop_one(&self, reason: DropReason) {
         self.drops[reason.index()].add(1);
+    }
+
+    /// Counts one packet handed to the host.
+    pub fn punt_one(&self, class: PuntClass) {
+        self.punts.add(1);
+        self.punted[class.index()].add(1);
+    }
+
+    /// Packets of a class handed to the host.
+    pub fn punted(&self, class: PuntClass) -> u64 {
+        self.punted[class.index()].get()
+    }
+
+    /// Packets of a class beyond its rate.
+    pub fn punt_limited(&self, class: PuntClass) -> &Counter {
+        &self.punt_limited[class.index()]
     }
 
     /// Packets dropped for this reason.

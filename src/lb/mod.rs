@@ -19,6 +19,7 @@ pub mod packet;
 pub mod path;
 pub mod pending;
 pub mod publish;
+pub mod punt;
 pub mod shard;
 pub mod snapshot;
 pub mod steer;

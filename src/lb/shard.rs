@@ -14,6 +14,7 @@ use super::local_ports::{LocalPorts, PoolKey};
 use super::memory::{Footprint, Place};
 use super::neighbor::{Learned, NeighborEvent, NeighborSlot, Neighbors};
 use super::path::{Meta, Plan, Reset, solicit};
+use super::punt::{PuntLimits, PuntRates};
 use super::snapshot::Snapshot;
 use super::table::{Address, Entry, Notes, OutOfMemory, Probe, Slot, Table, TableHasher};
 
@@ -36,6 +37,8 @@ pub struct ShardConfig {
     pub neighbors_max: usize,
     /// Seconds that a local port of full-NAT rests before another connection to the same end may have it.
     pub local_port_rest_s: u16,
+    /// What may go to the host.
+    pub punt_rates: PuntRates,
     /// Where the memory of the connection tables should come from.
     pub place: Place,
     /// Random at every start, the same for all workers: keys of the table and of steering derive from it.
@@ -133,6 +136,7 @@ pub struct Shard {
     pub(super) local_ports: LocalPorts,
     /// RSTs to send when a sweep is over.
     resets: Vec<Reset>,
+    pub(super) punts: PuntLimits,
     pub(super) metas: Box<[Meta]>,
     pub(super) plans: Box<[Plan]>,
     pub(super) clients: Box<[Probe]>,
@@ -188,6 +192,7 @@ impl Shard {
                 config.local_port_rest_s,
             ),
             resets: Vec::with_capacity(RESETS_MAX),
+            punts: PuntLimits::new(config.punt_rates),
             metas: vec![Meta::default(); super::path::BURST].into_boxed_slice(),
             clients: vec![Probe::default(); super::path::BURST].into_boxed_slice(),
             plans: vec![Plan::default(); super::path::BURST].into_boxed_slice(),

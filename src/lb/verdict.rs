@@ -2,6 +2,7 @@
 
 use super::ids::{PortId, WorkerId};
 use super::neighbor::NeighborSlot;
+use super::punt::PuntClass;
 
 /// What becomes of a packet. Input packets are the sum of verdicts, always.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,6 +16,8 @@ pub enum Verdict {
     Hold(NeighborSlot),
     /// Belongs to another worker's shard; that one gives it its final verdict.
     Handoff(WorkerId),
+    /// Is for the host's own network stack, through this port's device there; the VLAN tag is off.
+    Punt(PortId, PuntClass),
     /// Freed and counted.
     Drop(DropReason),
 }
@@ -90,6 +93,8 @@ drop_reasons! {
     IcmpNoConnection "icmp_no_connection" "An ICMP error about a connection that is not known (NAT modes, RFC 5508 REQ-4)."
     IcmpNotServed "icmp_not_served" "An ICMP message that is neither an echo request nor an error."
     EchoLimited "echo_limited" "An echo request beyond the rate limit."
+    PuntLimited "punt_limited" "For the host, but beyond the rate limit of its class (`[host]`)."
+    PuntFull "punt_full" "For the host, but too many packets of its class already wait there."
     TxFull "tx_full" "The port's transmit queue stayed full."
     RingFull "ring_full" "The owning worker's ring stayed full."
 }

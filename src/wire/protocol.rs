@@ -4,6 +4,8 @@
 pub const HOP_BY_HOP: u8 = 0;
 /// ICMP for IPv4 (RFC 792).
 pub const ICMP: u8 = 1;
+/// Group membership (RFC 3376).
+pub const IGMP: u8 = 2;
 /// IPv4 in IP (RFC 2003).
 pub const IPV4: u8 = 4;
 /// TCP (RFC 9293).
@@ -28,5 +30,13 @@ pub const ICMPV6: u8 = 58;
 pub const NO_NEXT_HEADER: u8 = 59;
 /// IPv6 destination options (RFC 8200 section 4.6).
 pub const DESTINATION_OPTIONS: u8 = 60;
+/// EIGRP (RFC 7868).
+pub const EIGRP: u8 = 88;
+/// OSPF (RFC 2328, RFC 5340).
+pub const OSPF: u8 = 89;
+/// PIM (RFC 7761).
+pub const PIM: u8 = 103;
+/// VRRP (RFC 9568).
+pub const VRRP: u8 = 112;
 /// SCTP (RFC 9260).
 pub const SCTP: u8 = 132;

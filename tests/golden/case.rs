@@ -30,6 +30,8 @@ pub enum Expect {
     Arp,
     /// Answered: neighbour advertisement.
     Advert,
+    /// Handed to the host.
+    Host,
     /// Dropped, counted under this reason.
     Drop(&'static str),
 }
@@ -59,6 +61,7 @@ pub enum Run {
 }
 
 pub const NEEDS_EVENTS: Run = Run::Skip("events are for replay only");
+pub const NEEDS_HOST: Run = Run::Skip("run would make a device of the kernel's");
 pub const NEEDS_TIME: Run = Run::Skip("run has no virtual time");
 
 /// See the module.

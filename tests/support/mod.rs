@@ -18,7 +18,7 @@ use tidegate::wire::ethernet::MacAddr;
 
 /// A manager of `config`, which is said to be in the file at `path`, with one port and one worker.
 pub fn manager(config: Config, path: &Path) -> (Manager, WorkerHandle) {
-    let facts = vec![PortFacts { mac: MacAddr([2, 0, 0, 0, 0, 1]), rss: None }];
+    let facts = vec![PortFacts { mac: MacAddr([2, 0, 0, 0, 0, 1]), host: false, rss: None }];
     let mut compiler = Compiler::new(1, facts, HashKey::from_bytes([7; 16]));
     let snapshot = Arc::new(compiler.compile(&config, &Overrides::default(), None).unwrap());
     let worker = WorkerHandle {

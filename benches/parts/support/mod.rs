@@ -12,6 +12,7 @@ use tidegate::lb::ids::{BackendId, PortId, WorkerId};
 use tidegate::lb::memory::Place;
 use tidegate::lb::packet::{HeapPacket, Packet};
 use tidegate::lb::path::{BURST, Origin, process};
+use tidegate::lb::punt::PuntRates;
 use tidegate::lb::shard::{Shard, ShardConfig};
 use tidegate::lb::snapshot::{BackendSpec, ClientAddress, Mode, PortSpec, ServiceSpec, Snapshot, SnapshotSpec};
 use tidegate::lb::verdict::{DropReason, Verdict};
@@ -100,6 +101,7 @@ fn ports() -> Vec<PortSpec> {
         vlan: None,
         neighbors,
         is_placed: false,
+        host: false,
         rss: None,
     };
     let routers = ["10.0.0.1", "fd00::1"];
@@ -173,6 +175,7 @@ impl Rig {
             backends_max: usize::from(BACKENDS),
             neighbors_max: 64,
             local_port_rest_s: 120,
+            punt_rates: PuntRates::default(),
             place: Place::default(),
             boot_key: HashKey::from_bytes([9; 16]),
         })

@@ -8,6 +8,7 @@ use super::draft::{Draft, PortSpans};
 use super::model::Port;
 use super::source::{Findings, Span};
 use super::values::is_link_local;
+use super::words::HostPath;
 
 /// Notes each fault of workers and ports.
 pub fn check(draft: &Draft, findings: &mut Findings) {
@@ -136,6 +137,10 @@ fn check_port(port: &Port, spans: &PortSpans, findings: &mut Findings) {
              \"net_af_packet0,iface={device}\""
         );
         findings.warning(span, message);
+    }
+    if port.host == HostPath::On && port.addresses.is_empty() && spans.name.is_some() && spans.is_good {
+        let message = format!("port `{}` has `host` = \"on\" and no `addresses` that the host could have", port.name);
+        findings.error(&spans.header, message);
     }
     if port.addresses.is_empty() && spans.name.is_some() {
         let message = format!("port `{}` has no addresses: nothing is sent out of it but to a gateway", port.name);

@@ -20,6 +20,7 @@ impl Config {
             ("dataplane.idle", old_dataplane.idle != new_dataplane.idle),
             ("control.socket", self.control.socket != new.control.socket),
             ("control.grace", self.control.grace != new.control.grace),
+            ("host", self.host != new.host),
         ];
         let mut differ: Vec<String> =
             tables.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect();
@@ -54,6 +55,8 @@ fn port_changes(old: &Port, new: &Port) -> impl Iterator<Item = &'static str> {
         ("vlan", old.vlan != new.vlan),
         ("spread", old.spread != new.spread),
         ("neighbors", old.neighbors != new.neighbors),
+        ("host", old.host != new.host),
+        ("host_device", old.host_device != new.host_device),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key)
 }
@@ -266,19 +269,32 @@ address = "10.1.0.12"
         let base = config(BASE);
         let restart = |edits: &[(&str, &str)]| base.needs_restart(&changed(edits)).join("; ");
         let dataplane = "workers = [2]\nconnections = 10\nlocal_port_rest = 60\nmbufs = 512\neal = ['--no-pci']\nidle = 'spin'\n\
-                         hash_key = '000102030405060708090a0b0c0d0e0f'\n[control]\nsocket = '/s'\ngrace = 1";
+                         hash_key = '000102030405060708090a0b0c0d0e0f'\n[control]\nsocket = '/s'\ngrace = 1\n[host]\nicmp = 1";
         assert_eq!(
             restart(&[("workers = 1", dataplane)]),
             "dataplane.workers; dataplane.connections; dataplane.local_port_rest; dataplane.mbufs; dataplane.eal; dataplane.hash_key; \
-             dataplane.idle; control.socket; control.grace"
+             dataplane.idle; control.socket; control.grace; host"
         );
         let port = "device = 'net_null9'\nmtu = 1400\nmac = '02:00:00:00:00:01'\nvlan = 7\nspread = 'queues'\ngateway = '10.0.0.1'\n\
-                    gateway6 = 'fe80::1'\nneighbors = { '10.0.0.3' = '02:00:00:00:00:03' }";
+                    gateway6 = 'fe80::1'\nneighbors = { '10.0.0.3' = '02:00:00:00:00:03' }\n\
+                    host = 'on'\nhost_device = 'h'";
         assert_eq!(
             restart(&[("device = \"net_null0\"", port), ("10.0.0.2/24", "10.0.0.4/24")]),
-            ["device", "addresses", "gateway", "gateway6", "mtu", "mac", "vlan", "spread", "neighbors"]
-                .map(|key| format!("port wan: {key}"))
-                .join("; ")
+            [
+                "device",
+                "addresses",
+                "gateway",
+                "gateway6",
+                "mtu",
+                "mac",
+                "vlan",
+                "spread",
+                "neighbors",
+                "host",
+                "host_device"
+            ]
+            .map(|key| format!("port wan: {key}"))
+            .join("; ")
         );
         assert_eq!(restart(&[("\"lan\"", "\"dmz\"")]), "port lan: removed; port dmz: added");
         let (wan, lan) = (r#""wan""#, r#""lan""#);

@@ -14,7 +14,8 @@ use super::net::IpNet;
 use super::reader::{Reader, is_text, is_usable, shown};
 use super::source::{Findings, Span};
 use super::values::{hash_key, integer, station_mac};
-use super::words::{Idle, Spread};
+use super::words::{HostPath, Idle, Spread};
+use crate::lb::punt::{PuntClass, PuntRates};
 
 /// A configuration that may be bad: what is bad has its default and no place, so that checks pass it by.
 pub struct Draft {
@@ -53,6 +54,7 @@ pub fn read(root: &Spanned<DeTable<'_>>, findings: &mut Findings) -> Draft {
     let root_is_good = root.findings.is_good();
     let (dataplane, workers) = read_dataplane(&mut root);
     let control = read_control(&mut root);
+    let host = read_host(&mut root);
     let service_tables = root.tables("service", SERVICES_MAX);
     let findings = root.findings;
     let read_one_port = |(table, span)| {
@@ -66,7 +68,7 @@ pub fn read(root: &Spanned<DeTable<'_>>, findings: &mut Findings) -> Draft {
         .into_iter()
         .map(|(table, span)| draft_service::read(Reader::new(table, span, &keys::SERVICE, findings)))
         .unzip();
-    let config = Config { dataplane, control, ports, services, warnings: Vec::new() };
+    let config = Config { dataplane, control, ports, host, services, warnings: Vec::new() };
     let ways_are_known = root_is_good && port_spans.iter().all(|spans| spans.is_good);
     Draft { config, workers, ways_are_known, ports: port_spans, services: service_spans }
 }
@@ -147,6 +149,29 @@ fn read_control(root: &mut Reader<'_, '_, '_>) -> Control {
     control
 }
 
+fn read_host(root: &mut Reader<'_, '_, '_>) -> PuntRates {
+    let mut rates = PuntRates::default();
+    let Some(mut table) = root.table("host", &keys::HOST) else { return rates };
+    for (class, rate) in PuntClass::ALL.iter().zip(&mut rates.0) {
+        if let Some(wanted) = table.int(class.label()) {
+            *rate = wanted.into_inner();
+        }
+    }
+    rates
+}
+
+/// The kernel takes other names for devices than we take for ports.
+fn read_host_device(table: &mut Reader<'_, '_, '_>) -> Option<String> {
+    let name = table.text("host_device")?;
+    let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if !name.get_ref().chars().all(is_good) || matches!(name.get_ref().as_str(), "." | "..") {
+        let message = format!("`host_device` must be of the characters A-Z a-z 0-9 . _ -, not \"{}\"", name.get_ref());
+        table.findings.error(&name.span(), message);
+        return None;
+    }
+    Some(name.into_inner())
+}
+
 fn read_port(mut table: Reader<'_, '_, '_>) -> (Port, PortSpans) {
     table.require("name");
     table.require("device");
@@ -170,6 +195,8 @@ fn read_port(mut table: Reader<'_, '_, '_>) -> (Port, PortSpans) {
         vlan,
         spread,
         neighbors: Default::default(),
+        host: table.word("host").map_or(HostPath::Auto, Spanned::into_inner),
+        host_device: read_host_device(&mut table),
     };
     let neighbors = read_neighbors(&mut table, &mut port);
     let spans = PortSpans {

@@ -1,7 +1,7 @@
 //! Every key the parser knows, with its type, range, default and meaning: the parser, the messages and the tests of the
 //! documentation read this one table.
 
-use super::words::{ClientAddress, HealthType, Idle, Mode, Protocol, Scheduler, Spread, State, Word};
+use super::words::{ClientAddress, HealthType, HostPath, Idle, Mode, Protocol, Scheduler, Spread, State, Word};
 
 /// One table of the file.
 #[derive(Debug)]
@@ -140,6 +140,7 @@ pub static ROOT: TableDoc = TableDoc {
         key("dataplane", Kind::Table("[dataplane]"), "all defaults", INIT, "Worker threads and memory"),
         key("control", Kind::Table("[control]"), "all defaults", INIT, "The management side"),
         key("port", Kind::Tables("[[port]]"), "required", INIT, "Network ports; at least one"),
+        key("host", Kind::Table("[host]"), "all defaults", INIT, "What may go to the host's network stack"),
         key("service", Kind::Tables("[[service]]"), "none", RELOAD, "Services"),
     ],
 };
@@ -242,6 +243,34 @@ pub static PORT: TableDoc = TableDoc {
             INIT,
             "Static neighbours, address to MAC address; others are resolved by ARP and ND",
         ),
+        key(
+            "host",
+            Kind::Word(words::<HostPath>),
+            "\"auto\"",
+            INIT,
+            "Whether the kernel gets what is for own addresses and not served (SSH, BGP, ping): `auto` where that can be and disturbs nothing, and in no `replay`",
+        ),
+        key(
+            "host_device",
+            Kind::Text(15),
+            "\"tg-\" and the port's name, cut to 15 bytes",
+            INIT,
+            "Name of the kernel's device for it",
+        ),
+    ],
+};
+
+const PUNT_RATE: Kind = Kind::Int { min: 0, max: 1_000_000 };
+
+/// `[host]`; its keys are the labels of [`PuntClass`](crate::lb::punt::PuntClass).
+pub static HOST: TableDoc = TableDoc {
+    heading: "[host]",
+    keys: &[
+        key("control", PUNT_RATE, "20_000", INIT, "Routing protocols: BGP, BFD, OSPF, VRRP, PIM, RIP, LDP"),
+        key("management", PUNT_RATE, "50_000", INIT, "All other TCP, such as SSH and health checks"),
+        key("neighbor", PUNT_RATE, "2_000", INIT, "ARP, neighbour discovery, IGMP, MLD"),
+        key("icmp", PUNT_RATE, "1_000", INIT, "ICMP messages to own addresses"),
+        key("other", PUNT_RATE, "2_000", INIT, "Everything else: UDP, other protocols, fragments"),
     ],
 };
 
@@ -402,7 +431,7 @@ pub static BACKEND: TableDoc = TableDoc {
 };
 
 /// Every table, in the order of the documentation.
-pub static TABLES: [&TableDoc; 8] = [&ROOT, &DATAPLANE, &CONTROL, &PORT, &SERVICE, &TIMEOUTS, &HEALTH, &BACKEND];
+pub static TABLES: [&TableDoc; 9] = [&ROOT, &DATAPLANE, &CONTROL, &PORT, &HOST, &SERVICE, &TIMEOUTS, &HEALTH, &BACKEND];
 
 /// The words of `W` that this version supports, and those that it only knows.
 pub fn words<W: Word>() -> [Vec<&'static str>; 2] {

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::errors::Diagnostic;
 use super::net::IpNet;
-use super::words::{ClientAddress, Idle, Mode, Protocol, Scheduler, Spread, State};
+use super::words::{ClientAddress, HostPath, Idle, Mode, Protocol, Scheduler, Spread, State};
+use crate::lb::punt::PuntRates;
 use crate::wire::ethernet::MacAddr;
 
 /// One configuration file, checked: names are unique, every backend has a next hop, every value is in its range.
@@ -20,6 +21,8 @@ pub struct Config {
     pub control: Control,
     /// In the order of the file, which is the order of port indexes.
     pub ports: Vec<Port>,
+    /// What each worker may pass to the host.
+    pub host: PuntRates,
     /// In the order of the file.
     pub services: Vec<Service>,
     /// What is allowed but probably not meant.
@@ -116,6 +119,10 @@ pub struct Port {
     pub spread: Spread,
     /// Static neighbours; others are resolved by ARP and ND.
     pub neighbors: BTreeMap<IpAddr, MacAddr>,
+    /// Whether the kernel gets what is for own addresses and not served.
+    pub host: HostPath,
+    /// Name of the kernel's device for it; `None` means `tg-` and the port's name, cut to 15 bytes.
+    pub host_device: Option<String>,
 }
 
 /// `[[service]]`, taken over by a reload.

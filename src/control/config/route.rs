@@ -66,6 +66,7 @@ pub fn route(ports: &[Port], address: IpAddr) -> Option<Route> {
 #[cfg(test)]
 mod tests {
     use super::super::net::IpNet;
+    use super::super::words::HostPath;
     use super::*;
 
     fn port(addresses: &[&str], gateway: Option<&str>) -> Port {
@@ -78,6 +79,8 @@ mod tests {
             mtu: 1500,
             mac: None,
             vlan: None,
+            host: HostPath::Auto,
+            host_device: None,
             spread: super::super::words::Spread::Auto,
             neighbors: Default::default(),
         }

@@ -148,6 +148,19 @@ words! {
 }
 
 words! {
+    /// Whether the host's network stack gets what is for own addresses of a port and not served.
+    HostPath {
+        /// Where that can be and disturbs nothing.
+        Auto = "auto",
+        /// Yes, or there is no start.
+        On = "on",
+        /// No.
+        Off = "off",
+    }
+    supported: Auto On Off
+}
+
+words! {
     /// What a health check does.
     HealthType {
         /// A TCP connection opens.

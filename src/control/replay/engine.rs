@@ -164,6 +164,8 @@ impl Engine {
                 counters.replies.add(1);
                 outputs.write(out, timestamp_ns, packet.bytes())?;
             }
+            // There is no host in a replay; what would go there is only counted.
+            Verdict::Punt(_, class) => counters.punt_one(class),
             Verdict::Drop(reason) => counters.drop_one(reason),
             Verdict::Hold(slot) => {
                 let out = w.shard.neighbors.port(slot).unwrap_or(port);

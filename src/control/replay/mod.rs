@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::compile::{CompileError, Compiler, Overrides, PortFacts, shard_config};
-use super::config::{Config, Errors};
+use super::config::{Config, Errors, HostPath};
 use super::memory;
 use super::stats::Stats;
 use crate::lb::hash::HashKey;
@@ -146,7 +146,7 @@ pub fn replay(options: &ReplayOptions) -> Result<ReplaySummary, ReplayError> {
     let mut config = Config::load(&options.config)?;
     let file = || options.config.display().to_string();
     let facts = config.ports.iter().map(|port| match port.mac {
-        Some(mac) => Ok(PortFacts { mac, rss: None }),
+        Some(mac) => Ok(PortFacts { mac, host: port.host == HostPath::On, rss: None }),
         None => Err(ReplayError::NoMac { file: file(), port: port.name.clone() }),
     });
     let facts = facts.collect::<Result<Vec<_>, _>>()?;

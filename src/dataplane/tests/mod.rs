@@ -21,6 +21,7 @@ use crate::lb::memory::Place;
 use crate::lb::path::BURST;
 use crate::lb::pending::Pending;
 use crate::lb::publish::Published;
+use crate::lb::punt::PuntRates;
 use crate::lb::shard::{Shard, ShardConfig};
 use crate::lb::snapshot::{Snapshot, SnapshotSpec};
 use crate::lb::verdict::DropReason;
@@ -109,6 +110,7 @@ impl Bench {
                 neighbors_max: neighbors,
                 place: Place::default(),
                 local_port_rest_s: 120,
+                punt_rates: PuntRates::default(),
                 boot_key: HashKey::from_bytes([9; 16]),
             })
             .unwrap();
@@ -131,6 +133,7 @@ impl Bench {
                 requests: Arc::new(ArrayQueue::new(1)),
                 sampler: Sampler::new(Arc::new(Latency::default()), clock, 1),
                 pool: pool.clone(),
+                host: None,
                 announce: Vec::new(),
                 clock,
             }
@@ -179,7 +182,7 @@ impl Bench {
         let (mut burst, mut taken_over) = (MbufBurst::new(), MbufBurst::new());
         let found = w.turn(&self.snapshot, self.now, true, &mut burst, &mut taken_over, held);
         w.shard.tick(&self.snapshot, self.now);
-        w.chores(self.now, held, &mut Vec::new());
+        w.chores(&self.snapshot, self.now, held, &mut Vec::new());
         for tx in w.tx.iter_mut() {
             tx.flush(&w.shard.counters);
         }

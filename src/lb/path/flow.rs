@@ -3,7 +3,7 @@
 use super::egress::{self, Leaving};
 use super::family::Family;
 use super::segment::Segment;
-use super::{At, Meta, Plan, crossed, errors, local, nat, partial, planned, reset, tell};
+use super::{At, Meta, Plan, crossed, errors, local, nat, partial, planned, punt, reset, tell};
 use crate::lb::clock::Tick;
 use crate::lb::connection::{Direction, Phase, State, flags, is_syn, next_tcp, next_udp};
 use crate::lb::packet::Packet;
@@ -176,7 +176,9 @@ fn miss<A: Family, P: Packet>(
     }
     let service = match service_for(at.snapshot, &key, plan) {
         Ok(service) => service,
-        Err(DropReason::NoService) => return local::stray(at, &key),
+        Err(DropReason::NoService) => {
+            return punt::take(at, packet, parsed).unwrap_or_else(|| local::stray(at, &key));
+        }
         Err(reason) => return Verdict::Drop(reason),
     };
     let first = match first_packet(parsed.protocol, parsed.tcp_flags, service.mode) {

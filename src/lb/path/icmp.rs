@@ -6,7 +6,7 @@ use super::egress;
 use super::family::Family;
 use super::flow;
 use super::nat::{self, End};
-use super::{At, echo, neighbor, owners};
+use super::{At, echo, neighbor, owners, punt};
 use crate::lb::connection::Direction;
 use crate::lb::packet::Packet;
 use crate::lb::snapshot::{Backend, Local, Mode};
@@ -49,7 +49,7 @@ pub(super) fn v6<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> Ver
     }
     // Groups are for neighbour discovery; nothing else is taken from a frame that more than one host got.
     if ethernet::dst(packet.bytes()).is_none_or(MacAddr::is_multicast) {
-        return Verdict::Drop(DropReason::NotOurs);
+        return punt::or_drop(at, packet, parsed, DropReason::NotOurs);
     }
     let is_right = view.is_checksum_valid(key.src, key.dst);
     let is_echo = kind == icmpv6::kind::ECHO_REQUEST;
@@ -86,10 +86,14 @@ fn dispatch<A: Family, P: Packet>(
     }
     match kinds {
         _ if is_local && key.src.is_martian() => Verdict::Drop(DropReason::Martian),
+        Kinds { is_echo: true, .. } if let Some(punted) = punt::take(at, packet, parsed) => punted,
         Kinds { is_echo: true, .. } if is_local && parsed.kind == Kind::V4 => echo::v4(at, packet, parsed),
         Kinds { is_echo: true, .. } if is_local => echo::v6(at, packet, parsed),
-        Kinds { is_error: true, .. } => error::<A, P>(at, packet, parsed, key),
-        _ if is_local => Verdict::Drop(DropReason::IcmpNotServed),
+        Kinds { is_error: true, .. } => match error::<A, P>(at, packet, parsed, key) {
+            Verdict::Drop(reason @ DropReason::IcmpNoConnection) => punt::or_drop(at, packet, parsed, reason),
+            verdict => verdict,
+        },
+        _ if is_local => punt::or_drop(at, packet, parsed, DropReason::IcmpNotServed),
         _ => Verdict::Drop(DropReason::NotOurs),
     }
 }

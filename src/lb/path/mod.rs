@@ -6,7 +6,6 @@
 pub mod client_address;
 mod content;
 mod crossed;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "ICMP errors about connections across are to come"))]
 mod crossing;
 mod echo;
 mod egress;
@@ -22,6 +21,7 @@ mod neighbor;
 mod owners;
 mod partial;
 mod pieces;
+mod punt;
 mod reasons;
 mod reset;
 mod segment;
@@ -365,10 +365,16 @@ fn first_look<P: Packet>(shard: &Shard, snapshot: &Snapshot, packet: &mut P, ste
         let group = frame.first_chunk::<6>().is_some_and(|&mac| MacAddr(mac).is_multicast());
         let asks_for_neighbor = parsed.kind == Kind::Arp || parsed.protocol == protocol::ICMPV6;
         if !(group && asks_for_neighbor) {
+            if group && punt::is_for_host(snapshot, port, parsed, frame) {
+                meta.work = Work::Rare;
+            }
             return Verdict::Drop(if group { DropReason::NotOurs } else { DropReason::ForeignMac });
         }
     }
     if parsed.fragment != Fragment::None {
+        if punt::is_for_host(snapshot, port, parsed, frame) {
+            meta.work = Work::Rare;
+        }
         return Verdict::Drop(DropReason::Fragment);
     }
     // Flows are for `owners::hand_over`, all at once.
@@ -397,12 +403,21 @@ fn rare<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> Verdict {
     if is_message && at.snapshot.port(at.port).is_some_and(|port| parsed.ip_len > port.mtu) {
         return Verdict::Drop(DropReason::TooBig);
     }
+    if parsed.fragment != Fragment::None {
+        return punt::or_drop(at, packet, parsed, DropReason::Fragment);
+    }
     match (parsed.kind, parsed.protocol) {
         (Kind::Arp, _) => neighbor::arp(at, packet, parsed),
         (Kind::V4, protocol::ICMP) => icmp::v4(at, packet, parsed),
         (Kind::V6, protocol::ICMPV6) => icmp::v6(at, packet, parsed),
-        (Kind::V4, _) => Verdict::Drop(not_served(at.snapshot, addresses::<Ipv4Addr>(parsed, packet.bytes()).1)),
-        (Kind::V6, _) => Verdict::Drop(not_served(at.snapshot, addresses::<Ipv6Addr>(parsed, packet.bytes()).1)),
+        (Kind::V4, _) => {
+            let reason = not_served(at.snapshot, addresses::<Ipv4Addr>(parsed, packet.bytes()).1);
+            punt::or_drop(at, packet, parsed, reason)
+        }
+        (Kind::V6, _) => {
+            let reason = not_served(at.snapshot, addresses::<Ipv6Addr>(parsed, packet.bytes()).1);
+            punt::or_drop(at, packet, parsed, reason)
+        }
     }
 }
 

@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::At;
 use super::content;
 use super::icmp::answers_for;
+use super::punt;
 use crate::lb::ids::PortId;
 use crate::lb::neighbor::Learned;
 use crate::lb::packet::Packet;
 use crate::lb::shard::{Outgoing, OutgoingFrame};
-use crate::lb::snapshot::{Port, Snapshot};
+use crate::lb::snapshot::{Local, Port, Snapshot};
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::arp::{self, Arp};
 use crate::wire::ethernet::{EtherType, MacAddr};
@@ -35,9 +36,10 @@ pub(super) fn arp<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> Ve
     }
     if message.is_gratuitous() {
         learn(at, message.spa.into(), message.sha, false);
-        return Verdict::Drop(DropReason::NeighborUpdate);
+        return punt::neighbor(at, packet, parsed);
     }
     let to_us = answers_for(at, message.tpa.into());
+    let to_own = to_us && is_own(at, message.tpa.into());
     let asks = message.operation == Arp::REQUEST;
     // RFC 826: who asks us will be spoken to; everybody else's answers matter only where we asked.
     let create = to_us && asks && port.is_on_link(message.spa.into());
@@ -45,7 +47,7 @@ pub(super) fn arp<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> Ve
         learn(at, message.spa.into(), message.sha, create);
     }
     if !asks {
-        return Verdict::Drop(DropReason::NeighborUpdate);
+        return if to_own { punt::neighbor(at, packet, parsed) } else { Verdict::Drop(DropReason::NeighborUpdate) };
     }
     if !to_us {
         return Verdict::Drop(DropReason::NotOurs);
@@ -118,7 +120,16 @@ pub(super) fn advertised<P: Packet>(
     if let Some(mac) = mac {
         learn(at, message.target.into(), mac, false);
     }
+    // What is said to all is heard there as well.
+    if dst.is_multicast() || is_own(at, dst.into()) {
+        return punt::neighbor(at, packet, parsed);
+    }
     Verdict::Drop(DropReason::NeighborUpdate)
+}
+
+/// Whether an address is a port's, and not a VIP.
+fn is_own(at: &At, addr: IpAddr) -> bool {
+    matches!(at.snapshot.local(addr), Some(Local::Own(_)))
 }
 
 /// Whether a frame is one of ours that a switch sent back: taken for a conflict it would be answered for ever.

@@ -197,6 +197,7 @@ fn port(spec: PortSpec) -> Port {
         vlan: spec.vlan,
         neighbors: spec.neighbors,
         is_placed: spec.is_placed || spec.rss.is_some(),
+        host: spec.host,
         rss: spec.rss,
     }
 }

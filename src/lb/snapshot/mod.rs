@@ -67,6 +67,8 @@ pub struct Port {
     pub neighbors: Vec<(IpAddr, MacAddr)>,
     /// Whether the device keeps the packets of a connection on one queue, as far as they come by this port.
     pub is_placed: bool,
+    /// Whether the host takes what came by this port, is for an own address and not served here.
+    pub host: bool,
     /// How the NIC spreads packets over workers, if it says so.
     pub rss: Option<Arc<Rss>>,
 }

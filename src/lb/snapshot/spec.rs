@@ -87,6 +87,8 @@ pub struct PortSpec {
     pub neighbors: Vec<(IpAddr, MacAddr)>,
     /// Whether the device is trusted to keep the packets of a connection on one queue even if it does not say how.
     pub is_placed: bool,
+    /// Whether the host takes what is for own addresses and not served here.
+    pub host: bool,
     /// How the NIC spreads packets over workers; `None` if it does not, or not knowably.
     pub rss: Option<Arc<Rss>>,
 }

@@ -51,6 +51,7 @@ pub fn ports() -> Vec<PortSpec> {
         vlan: None,
         neighbors,
         is_placed: false,
+        host: false,
         rss: None,
     };
     let backends = (1..10)

@@ -8,6 +8,7 @@ use super::super::ids::{BackendId, PortId, WorkerId};
 use super::super::memory::Place;
 use super::super::packet::{HeapPacket, Packet};
 use super::super::path::{BURST, Origin, process};
+use super::super::punt::PuntRates;
 use super::super::shard::{Shard, ShardConfig};
 use super::super::snapshot::{Snapshot, SnapshotSpec};
 use super::super::verdict::{DropReason, Verdict};
@@ -108,6 +109,7 @@ impl Net {
                 backends_max: BACKENDS_MAX,
                 neighbors_max: 64,
                 local_port_rest_s: 120,
+                punt_rates: PuntRates::default(),
                 place: Place::default(),
                 boot_key: HashKey::from_bytes([9; 16]),
             })
@@ -190,6 +192,10 @@ impl Net {
                     assert!(owner.0 < self.snapshot.workers);
                     counters.handoffs.add(1);
                 }
+                Verdict::Punt(port, class) => {
+                    assert!(self.snapshot.port(port).is_some_and(|p| p.host));
+                    counters.punt_one(class);
+                }
                 Verdict::Drop(reason) => counters.drop_one(reason),
             }
             counters.rx_packets.add(1);
@@ -212,6 +218,7 @@ impl Net {
             for (name, counter) in [
                 ("tx", &c.tx_packets),
                 ("replies", &c.replies),
+                ("punts", &c.punts),
                 ("held", &c.held),
                 ("handoffs", &c.handoffs),
                 ("originated", &c.originated),
@@ -234,7 +241,12 @@ impl Net {
                 add(format!("connections {slot}"), b.connections.get());
                 add(format!("connections_total {slot}"), b.connections_total.get());
             }
-            verdicts += c.tx_packets.get() + c.replies.get() + c.held.get() + c.handoffs.get() + c.drops_total();
+            verdicts += c.tx_packets.get()
+                + c.replies.get()
+                + c.punts.get()
+                + c.held.get()
+                + c.handoffs.get()
+                + c.drops_total();
             assert_eq!(
                 verdicts,
                 self.shards

@@ -217,7 +217,7 @@ fn ports_on_one_device() {
     let lan = "[[port]]\nname = 'lan'\ndevice = 'net_null0'\naddresses = ['10.1.0.2/24']\n";
     let of = |keys: &str| errors(&format!("{PORT}{lan}{keys}"));
     for keys in ["vlan = 7", "vlan = 7\nmtu = 1500\nspread = 'auto'"] {
-        assert_eq!(super::good(&format!("{PORT}{lan}{keys}")).ports.len(), 2);
+        assert_eq!(good(&format!("{PORT}{lan}{keys}")).ports.len(), 2);
     }
     assert_eq!(of("vlan = 7\nmtu = 1400"), ["`mtu` is 1400, but 1500 on port `wan`, which has the same device"]);
     assert_eq!(
@@ -229,7 +229,7 @@ fn ports_on_one_device() {
         ["`spread` is queues, but auto on port `wan`, which has the same device"]
     );
     let third = lan.replace("lan", "dmz").replace("10.1", "10.2");
-    assert_eq!(super::good(&format!("{PORT}{lan}vlan = 7\n{third}vlan = 8")).ports.len(), 3);
+    assert_eq!(good(&format!("{PORT}{lan}vlan = 7\n{third}vlan = 8")).ports.len(), 3);
     assert_eq!(
         error(&format!("{PORT}{lan}vlan = 7\n{third}vlan = 7")),
         "device `net_null0` is there twice with `vlan` 7; ports that share a device need a `vlan` each, one of them may have none"

@@ -143,7 +143,7 @@ pub(crate) fn unwanted() -> Vec<(R, Vec<u8>)> {
 
 /// What cannot be provoked by one frame into the usual network, as a list of what the other tests of this directory and
 /// the poll loop provoke.
-const ELSEWHERE: [(R, &str); 12] = [
+const ELSEWHERE: [(R, &str); 13] = [
     (R::NoBackend, "below"),
     (R::NoRoute, "below"),
     (R::NoHeadroom, "below"),
@@ -156,9 +156,10 @@ const ELSEWHERE: [(R, &str); 12] = [
     (R::TupleConflict, "connections"),
     (R::AddressConflict, "neighbor"),
     (R::EchoLimited, "icmp"),
+    (R::PuntLimited, "punt"),
 ];
 /// The poll loop's own.
-const DATAPLANE: [R; 4] = [R::NeighborUnresolved, R::NeighborQueueFull, R::TxFull, R::RingFull];
+const DATAPLANE: [R; 5] = [R::NeighborUnresolved, R::NeighborQueueFull, R::PuntFull, R::TxFull, R::RingFull];
 
 #[test]
 fn every_frame_has_its_reason() {

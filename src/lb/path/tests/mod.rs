@@ -16,6 +16,7 @@ mod neighbor;
 mod partial;
 mod pieces;
 mod pressure;
+mod punt;
 mod reset;
 mod short_way;
 mod steering;
