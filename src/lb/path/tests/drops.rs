@@ -143,7 +143,7 @@ pub(crate) fn unwanted() -> Vec<(R, Vec<u8>)> {
 
 /// What cannot be provoked by one frame into the usual network, as a list of what the other tests of this directory and
 /// the poll loop provoke.
-const ELSEWHERE: [(R, &str); 12] = [
+const ELSEWHERE: [(R, &str); 14] = [
     (R::NoBackend, "below"),
     (R::NoRoute, "below"),
     (R::NoHeadroom, "below"),
@@ -156,6 +156,8 @@ const ELSEWHERE: [(R, &str); 12] = [
     (R::TupleConflict, "connections"),
     (R::AddressConflict, "neighbor"),
     (R::EchoLimited, "icmp"),
+    (R::IcmpMtu, "quotes"),
+    (R::IcmpTunnel, "path_mtu"),
 ];
 /// The poll loop's own.
 const DATAPLANE: [R; 4] = [R::NeighborUnresolved, R::NeighborQueueFull, R::TxFull, R::RingFull];
