@@ -171,6 +171,6 @@ fn sweep<A: Known>(bencher: Bencher<'_, '_>, size: usize) {
     let buckets = filled.table.buckets().min(4096);
     let seen = size * buckets / filled.table.buckets();
     bencher.counter(ItemsCount::new(seen)).bench_local(|| {
-        filled.table.sweep(buckets, BORN, |_| panic!("a connection ended before its time"));
+        filled.table.sweep(buckets, BORN, |_, _| panic!("a connection ended before its time"));
     });
 }

@@ -42,6 +42,13 @@ fn syn(client: &str, vip: &str) -> Vec<u8> {
     Frame::syn(client, vip).build()
 }
 
+/// Ports with a host.
+fn with_host() -> SnapshotSpec {
+    let mut all = all_modes();
+    all.ports.iter_mut().for_each(|port| port.host = true);
+    all
+}
+
 /// SYNs of many clients.
 fn flood(vip: &str) -> Vec<Vec<u8>> {
     (0..200).map(|n| syn(&format!("198.51.100.{}:{}", n % 50, 2000 + n), vip)).collect()
@@ -97,6 +104,9 @@ fn scenarios() -> Vec<Scenario> {
         new(R::PortsExhausted, few_ports, datagrams.collect()),
         new(R::ProxyForged, told, vec![forged.build()]).with(|s| s.first = vec![begun.build()]),
         new(R::Untranslatable, all_modes(), vec![routed.build()]),
+        new(R::PuntLimited, with_host(), vec![syn(CLIENT, "10.0.0.2:22")]),
+        // No device of the kernel's takes them here.
+        new(R::PuntFull, with_host(), vec![syn(CLIENT, "10.0.0.2:22")]).with(|s| s.pause_ms = 100),
         new(R::AddressConflict, all_modes(), vec![arp(1, ROUTER, "10.0.0.2", "10.0.0.1")]),
         new(R::EchoLimited, all_modes(), vec![echo]),
         new(R::NeighborTableFull, silent(), flood("192.0.2.60:80")),

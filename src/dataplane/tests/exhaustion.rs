@@ -7,6 +7,7 @@ use crate::dataplane::tx::Way;
 use crate::lb::clock::Now;
 use crate::lb::ids::PortId;
 use crate::lb::neighbor::Learned;
+use crate::lb::news::News;
 use crate::lb::path::BURST;
 use crate::lb::shard::Outgoing;
 use crate::lb::snapshot::Mode;
@@ -139,7 +140,7 @@ fn a_full_neighbour_queue_recovers_with_the_neighbour() {
     send(&mut bench, &syns(0, 100, GRE));
     assert_eq!((counters.held.get(), bench.drops(R::NeighborQueueFull)), (16, 84));
     let learned = Learned { port: PortId(1), addr: ip("10.1.0.101"), mac: backend_mac(101) };
-    bench.workers[0].heard.push(learned).unwrap();
+    bench.workers[0].heard.push(News::Neighbor(learned)).unwrap();
     bench.turn(0);
     assert_eq!((counters.held.get(), bench.pool.in_use()), (0, 0), "what waited has left");
     send(&mut bench, &syns(200, 100, "192.0.2.60:80"));

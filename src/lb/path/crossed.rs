@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use super::crossing::{Ends, GROWTH, TranslateError, translate};
+use super::crossing::{Ends, ErrorEnds, GROWTH, TranslateError, translate, translate_error};
 use super::egress;
 use super::family::Family;
 use super::flow;
@@ -45,17 +45,42 @@ pub(super) fn send<A: Family, P: Packet>(
 ) -> Verdict {
     let end = |address: A, port| SocketAddr::new(address.into().to_canonical(), port);
     let (src, dst) = (end(new.src, new.sport), end(new.dst, new.dport));
-    let hop = match backend {
-        Some(backend) => backend.hop,
-        None => at.snapshot.routes.find(dst.ip()),
-    };
-    let Some(hop) = hop else { return Verdict::Drop(DropReason::NoRoute) };
+    let Some(hop) = hop_to(at, dst.ip(), backend) else { return Verdict::Drop(DropReason::NoRoute) };
     let mtu = at.snapshot.port(hop.port).map_or(0, |port| port.mtu);
     let id = at.shard.local_ports.draw() as u16;
     match translate(packet, parsed, &Ends { src, dst, mtu, id }) {
         Ok(parsed) => leave(at, packet, &parsed, hop, backend),
         Err(TranslateError::TooBig { mtu }) => errors::too_big(at, packet, parsed, mtu),
         Err(error) => Verdict::Drop(error.reason()),
+    }
+}
+
+/// Sends an ICMP error on as one of the other IP version, to the end whose packets come as the reverse of `new`.
+#[cold]
+pub(super) fn error<A: Family, P: Packet>(
+    at: &mut At,
+    packet: &mut P,
+    parsed: &Parsed,
+    new: &FiveTuple<A>,
+    backend: Option<&Backend>,
+) -> Verdict {
+    let end = |address: A, port| SocketAddr::new(address.into().to_canonical(), port);
+    let (quoted_src, quoted_dst) = (end(new.dst, new.dport), end(new.src, new.sport));
+    // Routers of the other side have addresses that nobody on this one can use.
+    let (src, dst) = (quoted_dst.ip(), quoted_src.ip());
+    let Some(hop) = hop_to(at, dst, backend) else { return Verdict::Drop(DropReason::NoRoute) };
+    let mtu = at.snapshot.port(hop.port).map_or(0, |port| port.mtu);
+    let id = at.shard.local_ports.draw() as u16;
+    match translate_error(packet, parsed, &ErrorEnds { src, dst, quoted_src, quoted_dst, mtu, id }) {
+        Ok(parsed) => leave(at, packet, &parsed, hop, backend),
+        Err(error) => Verdict::Drop(error.reason()),
+    }
+}
+
+fn hop_to(at: &At, dst: IpAddr, backend: Option<&Backend>) -> Option<Hop> {
+    match backend {
+        Some(backend) => backend.hop,
+        None => at.snapshot.routes.find(dst),
     }
 }
 

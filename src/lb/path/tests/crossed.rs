@@ -152,3 +152,40 @@ fn what_the_other_version_cannot_say_is_dropped() {
     let routed = packet(client, vip, protocol, ACK).with(|f| f.options = (0, route));
     net.expect_drop(0, &routed.build(), DropReason::Untranslatable);
 }
+
+#[test]
+fn errors_change_their_version_and_name_what_their_receiver_knows() {
+    for (vip, client, protocol) in SERVICES {
+        let mut net = Net::new(all_modes());
+        let (local, backend) = ends(net.send(0, &packet(client, vip, protocol, SYN).build()).tx().1);
+        let is_v4 = end(vip).0.is_ipv4();
+        let error = |from: &str, to: std::net::IpAddr, quote: &[u8]| {
+            let to = to.to_string();
+            if to.contains(':') {
+                icmp6(from, &to, [2, 0], [0, 0, 5, 0x78], quote)
+            } else {
+                icmp4(from, &to, [3, 4], [0, 0, 5, 0x78], quote)
+            }
+        };
+        // About the VIP's packet, from a router at the client's side.
+        let quote = packet(vip, client, protocol, ACK).packet();
+        let router = if is_v4 { "203.0.113.9" } else { "2001:db8:9::9" };
+        let sent = net.send(0, &error(router, end(vip).0, &quote).build());
+        let (port, out) = sent.tx();
+        checksums_are_right(out);
+        let (quote_at, told) = if is_v4 { (62, [2, 0]) } else { (42, [3, 4]) };
+        assert_eq!((port, &out[quote_at - 8..quote_at - 6]), (1, &told[..]));
+        assert_eq!(ends(&[&out[..14], &out[quote_at..]].concat()), (backend, local));
+        // The MTU counts the other header (RFC 7915 4.2, 5.2).
+        let mtu = u16::from_be_bytes([out[quote_at - 2], out[quote_at - 1]]);
+        assert_eq!(mtu, if is_v4 { 1400 + 20 } else { 1400 - 20 });
+        // About the balancer's packet, from the backend's side.
+        let quote = packet(&local.to_string(), &backend.to_string(), protocol, ACK).packet();
+        let sent = net.send(1, &error(&backend.ip().to_string(), local.ip(), &quote).on_lan(backend_mac(1)).build());
+        let (port, out) = sent.tx();
+        checksums_are_right(out);
+        let quote_at = if is_v4 { 42 } else { 62 };
+        assert_eq!(port, 0);
+        assert_eq!(ends(&[&out[..14], &out[quote_at..]].concat()), (client.parse().unwrap(), vip.parse().unwrap()));
+    }
+}
