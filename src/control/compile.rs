@@ -248,6 +248,7 @@ fn service(
         local_ports: service.local_ports.clone(),
         reset_idle: service.reset_idle,
         reset_unknown: service.reset_unknown,
+        unreachable: service.unreachable,
         maglev_size: service.maglev_size,
         timeouts: Timeouts::new([t.tcp_syn_s, t.tcp_established_s, t.tcp_fin_s, t.udp_oneway_s, t.udp_s]),
         backends: backends.collect(),

@@ -47,6 +47,9 @@ pub struct Stats {
     /// Of those, frames that found no packet buffer or no room in a transmit queue.
     #[serde(default)]
     pub unsent: u64,
+    /// ICMP errors that were due to a sender and not sent, because there were too many.
+    #[serde(default)]
+    pub errors_limited: u64,
     /// Packets that tunnel modes forwarded by the hash, without a connection.
     pub stateless: u64,
     /// Connections taken over in their middle, in tunnel modes.
@@ -177,6 +180,7 @@ impl Stats {
             handoffs: sum(|w| w.counters.handoffs.get()),
             originated: sum(|w| w.counters.originated.get()),
             unsent: sum(|w| w.counters.unsent.get()),
+            errors_limited: sum(|w| w.counters.errors_limited.get()),
             stateless: sum(|w| w.counters.stateless.get()),
             adopted: sum(|w| w.counters.adopted.get()),
             partial_checksums: sum(|w| w.counters.partial_checksums.get()),

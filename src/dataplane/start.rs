@@ -20,7 +20,7 @@ use super::worker::{Order, TurnClock, Worker};
 use crate::lb::handle::{REQUESTS_MAX, WorkerHandle};
 use crate::lb::ids::PortId;
 use crate::lb::latency::Latency;
-use crate::lb::neighbor::Learned;
+use crate::lb::news::News;
 use crate::lb::publish::Published;
 use crate::lb::shard::{Shard, ShardConfig};
 use crate::lb::table::OutOfMemory;
@@ -299,8 +299,8 @@ struct Common {
     idle: Idle,
     /// The way to each worker, by worker.
     rings: Vec<MpProducer>,
-    /// What each worker hears of neighbours, by worker.
-    heard: Vec<Arc<ArrayQueue<Learned>>>,
+    /// What each worker hears from the others, by worker.
+    heard: Vec<Arc<ArrayQueue<News>>>,
     pool: Mempool,
     announce: Vec<PortId>,
     /// Which device each port is on.

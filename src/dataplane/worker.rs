@@ -14,7 +14,7 @@ use super::tx::{Class, Wires, retry};
 use crate::lb::clock::Now;
 use crate::lb::handle::Request;
 use crate::lb::ids::{PortId, WorkerId};
-use crate::lb::neighbor::Learned;
+use crate::lb::news::News;
 use crate::lb::path::{self, BURST, Origin, Processed};
 use crate::lb::pending::Pending;
 use crate::lb::publish::Published;
@@ -58,10 +58,10 @@ pub(super) struct Worker {
     pub rings: Vec<Option<MpProducer>>,
     /// What of a burst goes to whom, by worker; empty between bursts.
     pub sorted: Vec<MbufBurst<BURST>>,
-    /// Neighbours that other workers learned.
-    pub heard: Arc<ArrayQueue<Learned>>,
+    /// What other workers learned.
+    pub heard: Arc<ArrayQueue<News>>,
     /// Where to tell the others.
-    pub tell: Vec<Arc<ArrayQueue<Learned>>>,
+    pub tell: Vec<Arc<ArrayQueue<News>>>,
     pub requests: Arc<ArrayQueue<Request>>,
     pub sampler: Sampler,
     /// For frames of our own.
@@ -344,13 +344,13 @@ impl Worker {
         held: &mut Pending<Mbuf>,
         announcements: &mut Vec<Outgoing>,
     ) {
-        while let Some(learned) = self.heard.pop() {
-            self.shard.hear(learned, now);
+        while let Some(news) = self.heard.pop() {
+            self.shard.hear(news, now);
         }
-        for learned in self.shard.learned.drain(..) {
+        for news in self.shard.learned.drain(..) {
             for other in &self.tell {
                 // An inbox that is full belongs to a worker that will ask for itself.
-                let _ = other.push(learned);
+                let _ = other.push(news);
             }
         }
         self.settle(held);

@@ -77,6 +77,8 @@ pub struct Counters {
     pub originated: Counter,
     /// Of those, frames that found no packet buffer or no room in a transmit queue.
     pub unsent: Counter,
+    /// ICMP errors that were due to a sender and not sent, because there were too many.
+    pub errors_limited: Counter,
     /// Packets without a connection that tunnel modes forwarded by the consistent hash.
     pub stateless: Counter,
     /// Packets in the middle of a TCP connection that tunnel modes took over, because another node may have owned it.
@@ -137,6 +139,7 @@ impl Counters {
             handoffs: zero(),
             originated: zero(),
             unsent: zero(),
+            errors_limited: zero(),
             stateless: zero(),
             adopted: zero(),
             connections_active: zero(),

@@ -192,6 +192,11 @@ impl Lane {
         self.version == version && self.way.backend == backend
     }
 
+    /// Makes it be prepared anew. What was already given this lane can still be sent by it.
+    pub fn outdate(&mut self) {
+        (self.version, self.way.stamp) = (0, 0);
+    }
+
     /// Whether this is known to be the way to `backend` as of the neighbour table's `stamp`.
     #[inline(always)]
     pub fn is_way(&self, stamp: u32, backend: BackendId) -> bool {

@@ -12,10 +12,12 @@ use super::lane::Lane;
 use super::limiter::Limiter;
 use super::local_ports::{LocalPorts, PoolKey};
 use super::memory::{Footprint, Place};
-use super::neighbor::{Learned, NeighborEvent, NeighborSlot, Neighbors};
+use super::neighbor::{NeighborEvent, NeighborSlot, Neighbors};
+use super::news::News;
 use super::path::{Meta, Plan, Reset, solicit};
+use super::path_mtu::{PathMtu, PathMtus};
 use super::punt::{PuntLimits, PuntRates};
-use super::snapshot::Snapshot;
+use super::snapshot::{Backend, Snapshot};
 use super::table::{Address, Entry, Notes, OutOfMemory, Probe, Slot, Table, TableHasher};
 
 /// Sizes and keys of a shard.
@@ -116,8 +118,8 @@ pub struct Shard {
     pub neighbors: Neighbors,
     /// Frames to send, in order; the poll loop empties it every turn.
     pub outbox: Vec<Outgoing>,
-    /// Neighbours that this worker learned, for the other workers.
-    pub learned: Vec<Learned>,
+    /// What this worker learned, for the other workers.
+    pub learned: Vec<News>,
     /// Next hops that answered, or gave up on: what is held for them moves.
     pub settled: Vec<(NeighborSlot, bool)>,
     pub(super) v4: Table<Ipv4Addr>,
@@ -129,6 +131,7 @@ pub struct Shard {
     pub(super) backend_hops: Box<[Option<NeighborSlot>]>,
     /// By backend slot.
     pub(super) lanes: Box<[Lane]>,
+    pub(super) path_mtus: PathMtus,
     pub(super) echo: Limiter,
     pub(super) errors: Limiter,
     pub(super) defence: Limiter,
@@ -183,6 +186,7 @@ impl Shard {
             steer: TableHasher::new(config.boot_key.derive(b"steer")),
             backend_hops: vec![None; config.backends_max].into_boxed_slice(),
             lanes: vec![Lane::default(); config.backends_max].into_boxed_slice(),
+            path_mtus: PathMtus::new(config.backends_max),
             echo: Limiter::new(ECHO_RATE.0, ECHO_RATE.1),
             errors: Limiter::new(ERROR_RATE.0, ERROR_RATE.1),
             defence: Limiter::new(DEFENCE_RATE.0, DEFENCE_RATE.1),
@@ -289,9 +293,41 @@ impl Shard {
     }
 
     /// Takes in what another worker learned.
-    pub fn hear(&mut self, learned: Learned, now: Now) {
-        if let Some(slot) = self.neighbors.learn(learned, false, now) {
-            self.settle(slot);
+    pub fn hear(&mut self, news: impl Into<News>, now: Now) {
+        match news.into() {
+            News::Neighbor(learned) => {
+                if let Some(slot) = self.neighbors.learn(learned, false, now) {
+                    self.settle(slot);
+                }
+            }
+            News::PathMtu(backend, mtu) => _ = self.narrow(backend, mtu, now),
+        }
+    }
+
+    /// The largest packet in bytes, with its tunnel headers, that gets through to a backend.
+    #[inline]
+    pub(super) fn path_mtu(&mut self, backend: &Backend, now: Now) -> u16 {
+        match self.path_mtus.look(backend.id, now) {
+            PathMtu::Unknown => return backend.mtu,
+            PathMtu::Known(mtu) => return mtu.min(backend.mtu),
+            PathMtu::Forgotten => {}
+        }
+        self.outdate_lane(backend.id);
+        backend.mtu
+    }
+
+    /// Takes in that no more than `mtu` bytes get through to a backend; true if that is news.
+    pub(super) fn narrow(&mut self, backend: BackendId, mtu: u16, now: Now) -> bool {
+        let is_new = self.path_mtus.learn(backend, mtu, now);
+        if is_new {
+            self.outdate_lane(backend);
+        }
+        is_new
+    }
+
+    fn outdate_lane(&mut self, backend: BackendId) {
+        if let Some(lane) = self.lanes.get_mut(backend.slot()) {
+            lane.outdate();
         }
     }
 
@@ -311,9 +347,9 @@ impl Shard {
         }
     }
 
-    pub(super) fn tell_others(&mut self, learned: Learned) {
+    pub(super) fn tell_others(&mut self, news: News) {
         if self.learned.len() < OUTBOX_MAX {
-            self.learned.push(learned);
+            self.learned.push(news);
         }
     }
 

@@ -91,6 +91,8 @@ drop_reasons! {
     IcmpChecksum "icmp_checksum" "The ICMP checksum, or the quoted IP header's, is wrong (RFC 5508 REQ-3)."
     IcmpQuote "icmp_quote" "An ICMP error whose quoted packet cannot be read."
     IcmpNoConnection "icmp_no_connection" "An ICMP error about a connection that is not known (NAT modes, RFC 5508 REQ-4)."
+    IcmpMtu "icmp_mtu" "An ICMP error that tells an MTU below 576 (IPv4) or 1280 (IPv6), or one that the packet it quotes fits: not believed."
+    IcmpTunnel "icmp_tunnel" "An ICMP error about one of our tunnel packets, taken in; no error was due to the inner packet's sender."
     IcmpNotServed "icmp_not_served" "An ICMP message that is neither an echo request nor an error."
     EchoLimited "echo_limited" "An echo request beyond the rate limit."
     PuntLimited "punt_limited" "For the host, but beyond the rate limit of its class (`[host]`)."

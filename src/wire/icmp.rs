@@ -8,6 +8,9 @@ pub const HEADER_LEN: usize = 8;
 /// The most bytes of a packet that an error quotes: the error fits 576 bytes with an IPv4 header (RFC 1812 section 4.3.2.3).
 pub const QUOTE_MAX: usize = 576 - 20 - HEADER_LEN;
 
+/// Fewest bytes of a packet that an error with extensions quotes, in ICMPv6 as well (RFC 4884 section 3).
+pub const EXTENDED_QUOTE_MIN: usize = 128;
+
 /// Message types.
 pub mod kind {
     /// Answer to an echo request.
@@ -42,6 +45,8 @@ pub mod code {
     pub const PORT_UNREACHABLE: u8 = 3;
     /// The packet does not fit the next hop and has DF (RFC 1191).
     pub const FRAGMENTATION_NEEDED: u8 = 4;
+    /// The route that the packet names cannot be taken.
+    pub const SOURCE_ROUTE_FAILED: u8 = 5;
     /// Forbidden by an administrator (RFC 1812 section 5.2.7.1).
     pub const PROHIBITED: u8 = 13;
     /// Time exceeded: the TTL ran out on the way.
@@ -119,12 +124,15 @@ impl<T: AsRef<[u8]>> IcmpPacket<T> {
         tail(self.bytes(), HEADER_LEN)
     }
 
-    /// The packet that an error quotes, without the extensions behind it (RFC 4884 section 4).
+    /// The packet that an error quotes, without the extensions behind it (RFC 4884 section 4). A length below
+    /// [`EXTENDED_QUOTE_MIN`] is what older senders leave in a field that they do not know.
     #[inline]
     pub fn quote(&self) -> &[u8] {
         let [_, words] = array(self.bytes(), 4);
         match self.kind() {
-            kind::DESTINATION_UNREACHABLE | kind::TIME_EXCEEDED | kind::PARAMETER_PROBLEM if words != 0 => {
+            kind::DESTINATION_UNREACHABLE | kind::TIME_EXCEEDED | kind::PARAMETER_PROBLEM
+                if usize::from(words) * 4 >= EXTENDED_QUOTE_MIN =>
+            {
                 self.payload().get(..usize::from(words) * 4).unwrap_or(self.payload())
             }
             _ => self.payload(),

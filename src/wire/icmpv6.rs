@@ -6,6 +6,7 @@ use std::net::Ipv6Addr;
 
 use super::bytes::{Truncated, array, put, put_u16, require, tail, u8_at, u16_at, u32_at};
 use super::checksum::{self, Delta};
+use super::icmp::EXTENDED_QUOTE_MIN;
 use super::protocol;
 
 pub use neighbor::{NeighborAdvert, NeighborError, NeighborSolicit, solicited_node};
@@ -41,7 +42,7 @@ pub mod kind {
     pub const REDIRECT: u8 = 137;
 }
 
-/// Codes of destination unreachable, and of time exceeded.
+/// Codes of destination unreachable, of time exceeded and of parameter problem.
 pub mod code {
     /// No route to the destination.
     pub const NO_ROUTE: u8 = 0;
@@ -55,6 +56,8 @@ pub mod code {
     pub const HOP_LIMIT_EXCEEDED: u8 = 0;
     /// Time exceeded: fragments did not all come.
     pub const REASSEMBLY_TIME_EXCEEDED: u8 = 1;
+    /// Parameter problem: the host does not know what follows a header.
+    pub const UNKNOWN_NEXT_HEADER: u8 = 1;
 }
 
 /// Whether a message of this type reports an error and quotes a packet, unknown errors included (RFC 4443 section 2.1).
@@ -119,12 +122,13 @@ impl<T: AsRef<[u8]>> Icmpv6Packet<T> {
         tail(self.bytes(), HEADER_LEN)
     }
 
-    /// The packet that an error quotes, without the extensions behind it (RFC 4884 section 4).
+    /// The packet that an error quotes, without the extensions behind it (RFC 4884 section 4), as in
+    /// [`IcmpPacket::quote`](super::icmp::IcmpPacket::quote).
     #[inline]
     pub fn quote(&self) -> &[u8] {
         let [units] = array(self.bytes(), 4);
         match self.kind() {
-            kind::DESTINATION_UNREACHABLE | kind::TIME_EXCEEDED if units != 0 => {
+            kind::DESTINATION_UNREACHABLE | kind::TIME_EXCEEDED if usize::from(units) * 8 >= EXTENDED_QUOTE_MIN => {
                 self.payload().get(..usize::from(units) * 8).unwrap_or(self.payload())
             }
             _ => self.payload(),

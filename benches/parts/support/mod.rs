@@ -133,6 +133,7 @@ fn service(case: Case) -> ServiceSpec {
         local_ports: 1024..=65_535,
         reset_idle: false,
         reset_unknown: false,
+        unreachable: false,
         maglev_size: 65_537,
         timeouts: Timeouts::default(),
         backends: (1..=BACKENDS).map(backend).collect(),

@@ -196,6 +196,7 @@ fn service_changes(old: &Service, new: &Service) -> impl Iterator<Item = &'stati
         ("reset_unknown", old.reset_unknown != new.reset_unknown),
         ("client_address", old.client_address != new.client_address),
         ("maglev_size", old.maglev_size != new.maglev_size),
+        ("unreachable", old.unreachable != new.unreachable),
         ("timeouts", old.timeouts != new.timeouts),
         ("health", old.health != new.health),
     ];

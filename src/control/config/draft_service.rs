@@ -59,6 +59,7 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
     let (tunnel_source, tunnel_source_span) = split(table.address("tunnel_source"));
     let (client_address, client_address_span) = split(table.word("client_address"));
     let (maglev_size, maglev_size_span) = split(table.int("maglev_size"));
+    let (unreachable, _) = split(table.flag("unreachable"));
     let port_is_good = table.has("port") == port.is_some() && table.has("protocol") == protocol_span.is_some();
     let (local_addresses, local_address_spans) = read_local_addresses(&mut table);
     let (local_ports, _) = split(table.parsed("local_ports", ports));
@@ -81,6 +82,7 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
         reset_unknown: reset_unknown.unwrap_or(false),
         client_address: client_address.unwrap_or(ClientAddress::None),
         maglev_size: maglev_size.unwrap_or(65_537),
+        unreachable: unreachable.unwrap_or(false),
         timeouts,
         health,
         backends,

@@ -337,6 +337,13 @@ pub static SERVICE: TableDoc = TableDoc {
             RELOAD,
             "Slots of the lookup table; shares are within 1 % from 65 slots a backend on",
         ),
+        key(
+            "unreachable",
+            FLAG,
+            "false",
+            RELOAD,
+            "Whether clients are told by ICMP port unreachable that no backend takes new connections, rate limited",
+        ),
         key("timeouts", Kind::Table("[service.timeouts]"), "all defaults", RELOAD, "When connections are forgotten"),
         key("health", Kind::Table("[service.health]"), "no checks", RELOAD, "How backends are checked"),
         key("backend", Kind::Tables("[[service.backend]]"), "none", RELOAD, "Backends"),

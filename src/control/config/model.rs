@@ -154,6 +154,8 @@ pub struct Service {
     pub client_address: ClientAddress,
     /// Slots of the Maglev lookup table: a prime, not smaller than the number of backends.
     pub maglev_size: u32,
+    /// Whether clients are told that no backend takes new connections.
+    pub unreachable: bool,
     /// When idle connections are forgotten.
     pub timeouts: Timeouts,
     /// `None` means no health checks: backends are as their `state` says.

@@ -11,7 +11,7 @@ use crate::lb::clock::Now;
 use crate::lb::handle::WorkerHandle;
 use crate::lb::ids::PortId;
 use crate::lb::latency::Latency;
-use crate::lb::neighbor::Learned;
+use crate::lb::news::News;
 use crate::lb::packet::{HeapPacket, Packet};
 use crate::lb::path::{self, BURST, Origin};
 use crate::lb::pending::Pending;
@@ -186,14 +186,14 @@ impl Engine {
     fn turn(&mut self, outputs: &mut Outputs, timestamp_ns: u64) -> Result<(), ReplayError> {
         let now = self.now();
         let snapshot = self.snapshot.clone();
-        let mut learned: Vec<(usize, Learned)> = Vec::new();
+        let mut news: Vec<(usize, News)> = Vec::new();
         for (index, w) in self.workers.iter_mut().enumerate() {
             w.shard.tick(&snapshot, now);
-            learned.extend(w.shard.learned.drain(..).map(|l| (index, l)));
+            news.extend(w.shard.learned.drain(..).map(|n| (index, n)));
         }
-        for (from, learned) in learned {
+        for (from, news) in news {
             for (_, w) in self.workers.iter_mut().enumerate().filter(|&(index, _)| index != from) {
-                w.shard.hear(learned, now);
+                w.shard.hear(news, now);
             }
         }
         for w in &mut self.workers {

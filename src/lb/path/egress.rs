@@ -6,6 +6,7 @@ use crate::lb::ids::PortId;
 use crate::lb::lane::Lane;
 use crate::lb::neighbor::NeighborSlot;
 use crate::lb::packet::Packet;
+use crate::lb::path_mtu::PathMtu;
 use crate::lb::snapshot::{Backend, Hop};
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::ethernet::{self, EtherType, MacAddr};
@@ -57,8 +58,11 @@ fn prepare_lane(at: &mut At, parsed: &Parsed, backend: &Backend, id: PortId, hop
         return;
     }
     if let Some(port) = at.snapshot.port(id)
-        && let Some(new) = Lane::new(version, backend, (id, port), hop, parsed)
+        && let Some(mut new) = Lane::new(version, backend, (id, port), hop, parsed)
     {
+        if let PathMtu::Known(mtu) = at.shard.path_mtus.look(backend.id, at.now) {
+            new.ip_len_max = new.ip_len_max.saturating_sub(backend.mtu.saturating_sub(mtu));
+        }
         *lane = new;
     }
 }

@@ -195,6 +195,7 @@ fn miss<A: Family, P: Packet>(
     }
     let backend = match backend_for(at.snapshot, service, &key, plan) {
         Ok(backend) => backend,
+        Err(DropReason::NoBackend) if service.unreachable => return errors::unreachable(at, packet, parsed),
         Err(reason) => return Verdict::Drop(reason),
     };
     if let Some(mapped) = mapped
@@ -490,8 +491,9 @@ pub(super) fn tunnel<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, ba
     if parsed.ttl == 0 {
         return Verdict::Drop(DropReason::TtlExceeded);
     }
-    if usize::from(parsed.ip_len) + outer.overhead() > usize::from(backend.mtu) {
-        return errors::too_big(at, packet, parsed, backend.mtu.saturating_sub(outer.overhead() as u16));
+    let mtu = at.shard.path_mtu(backend, at.now);
+    if usize::from(parsed.ip_len) + outer.overhead() > usize::from(mtu) {
+        return errors::too_big(at, packet, parsed, mtu.saturating_sub(outer.overhead() as u16));
     }
     // Ethernet padding is no part of the packet and must not follow it into the tunnel.
     packet.truncate(parsed.ip_end());

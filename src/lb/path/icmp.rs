@@ -6,9 +6,10 @@ use super::egress;
 use super::family::Family;
 use super::flow;
 use super::nat::{self, End};
-use super::{At, echo, neighbor, owners, punt};
+use super::{At, echo, neighbor, owners, punt, tunnel_error};
 use crate::lb::connection::Direction;
 use crate::lb::packet::Packet;
+use crate::lb::path_mtu::{MTU_MIN_4, MTU_MIN_6};
 use crate::lb::snapshot::{Backend, Local, Mode};
 use crate::lb::table::Entry;
 use crate::lb::verdict::{DropReason, Verdict};
@@ -98,9 +99,14 @@ fn dispatch<A: Family, P: Packet>(
     }
 }
 
-/// The quoted packet and what it is, or why that cannot be told.
-fn quote<'a>(frame: &'a [u8], parsed: &Parsed) -> Result<(&'a [u8], Quote), DropReason> {
-    let bytes = message(frame, parsed).and_then(|m| m.get(HEADER_LEN..)).ok_or(DropReason::IcmpQuote)?;
+/// The quoted packet and what it is, or why that cannot be told. Extensions behind it are no part of it.
+pub(super) fn quote<'a>(frame: &'a [u8], parsed: &Parsed) -> Result<(&'a [u8], Quote), DropReason> {
+    let message = message(frame, parsed).ok_or(DropReason::IcmpQuote)?;
+    let len = match parsed.kind {
+        Kind::V4 => IcmpPacket::new_checked(message).map(|view| view.quote().len()),
+        _ => Icmpv6Packet::new_checked(message).map(|view| view.quote().len()),
+    };
+    let bytes = len.ok().and_then(|len| message.get(HEADER_LEN..HEADER_LEN + len)).ok_or(DropReason::IcmpQuote)?;
     match parse_quote(bytes) {
         Ok(quote) => Ok((bytes, quote)),
         Err(QuoteError::Checksum(_)) => Err(DropReason::IcmpChecksum),
@@ -129,7 +135,22 @@ pub(super) fn quoted_reversed(parsed: &Parsed, frame: &[u8]) -> Option<(IpAddr, 
     })
 }
 
-/// An error, about a packet of some connection.
+/// Whether an MTU that an error tells can be true (RFC 8201 4, RFC 791 3.1). 0 is of a router older than RFC 1191: hosts
+/// know what to do (section 5 there). Every other error is believed.
+fn is_believed(frame: &[u8], parsed: &Parsed) -> bool {
+    let Some(message) = message(frame, parsed) else { return true };
+    if parsed.kind == Kind::V4 {
+        return IcmpPacket::new_checked(message).is_ok_and(|view| {
+            let is_about_mtu =
+                (view.kind(), view.code()) == (icmp::kind::DESTINATION_UNREACHABLE, icmp::code::FRAGMENTATION_NEEDED);
+            !is_about_mtu || view.mtu() == 0 || view.mtu() >= MTU_MIN_4
+        });
+    }
+    Icmpv6Packet::new_checked(message)
+        .is_ok_and(|view| view.kind() != icmpv6::kind::PACKET_TOO_BIG || view.mtu() >= MTU_MIN_6.into())
+}
+
+/// An error, about a packet of some connection or of a tunnel of ours.
 fn error<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, key: FiveTuple<A>) -> Verdict {
     let unknown = if at.snapshot.local(key.dst.into()).is_some() {
         Verdict::Drop(DropReason::IcmpNoConnection)
@@ -140,12 +161,19 @@ fn error<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, key
         Ok((_, quoted)) => quoted,
         Err(reason) => return Verdict::Drop(reason),
     };
+    if let Some(verdict) = tunnel_error::about_ours(at, packet, parsed, key.dst.into()) {
+        return verdict;
+    }
     let Some((src, dst, sport, dport, protocol)) = quoted_reversed(parsed, packet.bytes()) else { return unknown };
     let (Some(src), Some(dst)) = (A::of(src), A::of(dst)) else { return unknown };
     let tuple = FiveTuple { src, dst, sport, dport, protocol };
     let hash = at.shard.hasher.hash(&tuple);
     let table = A::table(at.shard);
     let found = table.find(hash, &tuple, at.now.tick()).and_then(|slot| table.entry(slot)).copied();
+    let is_for_us = found.is_some() || matches!(at.snapshot.local(key.dst.into()), Some(Local::Vip { .. }));
+    if is_for_us && !is_believed(packet.bytes(), parsed) {
+        return Verdict::Drop(DropReason::IcmpMtu);
+    }
     let backend = found.and_then(|e| at.snapshot.backend(e.backend)).filter(|b| b.serves);
     match (found, backend) {
         // What the quoted packet's sender gets must be addressed to it.
@@ -271,6 +299,9 @@ fn rewrite_message<A: Family>(
 ) {
     let range = usize::from(parsed.l4)..parsed.ip_end();
     let Some((header, quote)) = frame.get_mut(range).and_then(|m| m.split_at_mut_checked(HEADER_LEN)) else { return };
+    // Neither the padding nor the extensions behind the quoted packet are its own (RFC 4884 section 3).
+    let len = usize::from(quoted.l4) + usize::from(quoted.l4_available);
+    let Some(quote) = quote.get_mut(..len) else { return };
     let mut delta = nat::rewrite_quote(quote, usize::from(quoted.l4), quoted.protocol, end, old, new);
     if parsed.kind == Kind::V6 {
         delta = delta.and(outer);

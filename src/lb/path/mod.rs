@@ -26,6 +26,7 @@ mod reasons;
 mod reset;
 mod segment;
 mod tell;
+mod tunnel_error;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -142,7 +142,7 @@ fn learn(at: &mut At, addr: IpAddr, mac: MacAddr, create: bool) {
     if let Some(slot) = at.shard.neighbors.learn(learned, create, at.now) {
         at.shard.settle(slot);
     }
-    at.shard.tell_others(learned);
+    at.shard.tell_others(learned.into());
 }
 
 /// Somebody else has an address of ours: RFC 5227 2.4 (b), defend it with one announcement, seldom, because the other

@@ -62,6 +62,7 @@ impl Snapshot {
             services: Box::default(),
             backends: Box::default(),
             by_vip: Index::new([].into_iter()),
+            tunnel_ends: Box::default(),
             locals: Index::new([].into_iter()),
             vips: Box::default(),
             local_pools: Box::default(),
@@ -102,6 +103,10 @@ impl Snapshot {
         snapshot.vips = locals.iter().filter_map(is_vip).collect();
         snapshot.locals = Index::new(locals.into_iter().map(|(address, local)| (Key::new(address, 0, 0), local)));
         snapshot.services = services.into();
+        let is_tunnel = |backend: &&Backend| backend.outer.is_some();
+        let mut ends: Vec<_> = backends.iter().flatten().filter(is_tunnel).map(|b| (b.address, b.id)).collect();
+        ends.sort_unstable();
+        snapshot.tunnel_ends = ends.into();
         snapshot.backends = backends.into();
         Ok(snapshot)
     }
@@ -237,6 +242,7 @@ fn build_service(spec: ServiceSpec, key: HashKey, old: &HashMap<&str, &Service>)
         protocol: spec.protocol,
         mode: spec.mode,
         reset_unknown: spec.reset_unknown,
+        unreachable: spec.unreachable,
         backends: spec.backends.iter().map(|b| b.id).collect(),
         maglev,
         maglev_size: spec.maglev_size,

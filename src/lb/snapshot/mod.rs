@@ -45,6 +45,8 @@ pub struct Snapshot {
     services: Box<[Service]>,
     backends: Box<[Option<Backend>]>,
     by_vip: Index<ServiceId>,
+    /// The other end of each tunnel, in order.
+    tunnel_ends: Box<[(IpAddr, BackendId)]>,
     locals: Index<Local>,
     vips: Box<[IpAddr]>,
     local_pools: Box<[(PoolKey, RangeInclusive<u16>)]>,
@@ -131,6 +133,8 @@ pub struct Service {
     pub mode: Mode,
     /// NAT modes: whether a TCP packet that no connection knows is answered with a RST.
     pub reset_unknown: bool,
+    /// Whether clients are told that no backend takes new connections.
+    pub unreachable: bool,
     /// In the order of the configuration.
     pub backends: Box<[BackendId]>,
     maglev: Arc<Maglev>,
@@ -219,6 +223,13 @@ impl Snapshot {
     /// All backends.
     pub fn backends(&self) -> impl Iterator<Item = &Backend> {
         self.backends.iter().flatten()
+    }
+
+    /// The backends that tunnels to this address lead to.
+    pub fn tunnels_to(&self, end: IpAddr) -> impl Iterator<Item = &Backend> {
+        let first = self.tunnel_ends.partition_point(|&(address, _)| address < end);
+        let ends = self.tunnel_ends.get(first..).unwrap_or_default();
+        ends.iter().take_while(move |&&(address, _)| address == end).filter_map(|&(_, id)| self.backend(id))
     }
 
     /// The service for packets to this address, protocol and port; one for the exact port before one for every port.

@@ -63,6 +63,11 @@ impl Outer {
         usize::from(self.len)
     }
 
+    /// The prepared headers; what differs from packet to packet is zero in them.
+    pub fn prepared(&self) -> &[u8] {
+        self.bytes.get(..self.overhead()).unwrap_or_default()
+    }
+
     /// True if the outer header is IPv4.
     #[inline]
     pub fn is_v4(&self) -> bool {

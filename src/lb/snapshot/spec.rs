@@ -118,6 +118,8 @@ pub struct ServiceSpec {
     pub reset_idle: bool,
     /// NAT modes: whether a TCP packet that no connection knows is answered with a RST.
     pub reset_unknown: bool,
+    /// Whether clients are told that no backend takes new connections.
+    pub unreachable: bool,
     /// Slots of the Maglev table; prime.
     pub maglev_size: u32,
     /// Idle times.

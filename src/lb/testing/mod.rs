@@ -97,6 +97,7 @@ pub fn service(name: &str, mode: Mode, protocol: u8, vip: (&str, u16), slot: usi
         local_ports: 1024..=65_535,
         reset_idle: false,
         reset_unknown: false,
+        unreachable: false,
         maglev_size: 251,
         timeouts: Timeouts::default(),
         backends: backends.iter().enumerate().map(backend).collect(),

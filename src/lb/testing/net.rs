@@ -222,6 +222,7 @@ impl Net {
                 ("held", &c.held),
                 ("handoffs", &c.handoffs),
                 ("originated", &c.originated),
+                ("errors_limited", &c.errors_limited),
                 ("stateless", &c.stateless),
                 ("adopted", &c.adopted),
                 ("active", &c.connections_active),

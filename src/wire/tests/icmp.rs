@@ -109,13 +109,17 @@ fn extensions_behind_a_quote_are_left_out() {
     let mut message = vec![3, 1, 0, 0, 0, 32, 0, 0];
     message.extend([9; 128 + 12]);
     assert_eq!(icmp::IcmpPacket::new_checked(&message[..]).unwrap().quote().len(), 128);
-    // A length beyond the message, or in a type that has none, means nothing.
+    // A length beyond the message, below the least that is quoted, or in a type that has none, means nothing.
+    message[5] = 31;
+    assert_eq!(icmp::IcmpPacket::new_checked(&message[..]).unwrap().quote().len(), 140);
     message[5] = 36;
     assert_eq!(icmp::IcmpPacket::new_checked(&message[..]).unwrap().quote().len(), 140);
     message[..6].copy_from_slice(&[5, 1, 0, 0, 0, 32]);
     assert_eq!(icmp::IcmpPacket::new_checked(&message[..]).unwrap().quote().len(), 140);
     message[..6].copy_from_slice(&[3, 0, 0, 0, 16, 0]);
     assert_eq!(icmpv6::Icmpv6Packet::new_checked(&message[..]).unwrap().quote().len(), 128);
+    message[4] = 15;
+    assert_eq!(icmpv6::Icmpv6Packet::new_checked(&message[..]).unwrap().quote().len(), 140);
     message[0] = 2;
     assert_eq!(icmpv6::Icmpv6Packet::new_checked(&message[..]).unwrap().quote().len(), 140);
 }

@@ -87,7 +87,7 @@ fn every_syntax_error_is_shown() {
 fn keys_in_the_wrong_table_are_sent_home() {
     let text = service("gre", "weight = 5\ncolour = 'red'", "address = '10.1.0.1'");
     let known = "name, vip, port, protocol, mode, scheduler, tunnel_source, local_addresses, local_ports, reset_idle, \
-                 reset_unknown, client_address, maglev_size, timeouts, health, backend";
+                 reset_unknown, client_address, maglev_size, unreachable, timeouts, health, backend";
     assert_eq!(
         errors(&text),
         [

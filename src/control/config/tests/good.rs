@@ -80,6 +80,7 @@ mode = "gre"
 scheduler = "maglev"
 tunnel_source = "10.0.0.9"
 maglev_size = 251
+unreachable = true
 timeouts = { udp = 5, udp_oneway = "2m", tcp_established = 32000 }
 [service.health]
 type = "http"
@@ -126,6 +127,7 @@ fn every_value_is_read() {
     let service = &config.services[0];
     assert_eq!((service.protocol, service.mode, service.port), (Protocol::Udp, Mode::Gre, Some(53)));
     assert_eq!((service.maglev_size, service.tunnel_source), (251, Some("10.0.0.9".parse().unwrap())));
+    assert!(service.unreachable);
     let timeouts = service.timeouts;
     assert_eq!(
         (timeouts.udp_s, timeouts.udp_oneway_s, timeouts.tcp_established_s, timeouts.tcp_syn_s),

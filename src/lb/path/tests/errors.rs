@@ -75,3 +75,71 @@ fn martians_are_dropped_and_told_nothing() {
         net.expect_drop(0, &Frame::syn(src, "[2001:db8::10]:80").with(|f| f.ttl = 1).build(), DropReason::Martian);
     }
 }
+
+/// A service that has lost its backends, and says so or not.
+fn without_backends(unreachable: bool) -> Net {
+    let mut all = all_modes();
+    for service in &mut all.services {
+        service.unreachable = unreachable;
+        service.backends.iter_mut().for_each(|backend| (backend.serves, backend.admits) = (false, false));
+    }
+    Net::new(all)
+}
+
+/// A VIP of each mode and family, and its protocol.
+const VIPS: [(&str, &str, u8); 8] = [
+    (C4, "192.0.2.10:80", 6),
+    (C4, "192.0.2.10:53", 17),
+    (C4, "192.0.2.20:80", 6),
+    (C4, "192.0.2.30:80", 6),
+    (C6, "[2001:db8::10]:53", 17),
+    (C6, "[2001:db8::20]:80", 6),
+    (C6, "[2001:db8::21]:53", 17),
+    (C6, "[2001:db8::30]:80", 6),
+];
+
+fn first(client: &str, vip: &str, protocol: u8) -> Frame {
+    if protocol == 6 { Frame::syn(client, vip) } else { Frame::udp(client, vip) }
+}
+
+#[test]
+fn clients_of_a_service_without_backends_are_told_if_that_is_wanted() {
+    for (client, vip, protocol) in VIPS {
+        let frame = first(client, vip, protocol);
+        without_backends(false).expect_drop(0, &frame.build(), DropReason::NoBackend);
+        let mut net = without_backends(true);
+        let sent = net.expect(0, &frame.build(), &[("replies", 1)]);
+        checksums_are_right(sent.reply());
+        let (from, to) = (end(vip).0.to_string(), end(client).0.to_string());
+        let quote = frame.packet();
+        let expected = if client == C4 {
+            icmp4(&from, &to, [3, 3], [0; 4], &quote).with(|f| (f.tos, f.df, f.id) = (0xc0, false, 0))
+        } else {
+            icmp6(&from, &to, [1, 4], [0; 4], &quote)
+        };
+        let expected = expected.with(|f| (f.src_mac, f.dst_mac) = (WAN, ROUTER));
+        assert_eq!(sent.frame, expected.build(), "as from the host that the VIP stands for");
+        assert_eq!(net.active(), 0);
+    }
+}
+
+#[test]
+fn nobody_is_told_who_must_not_be() {
+    for (client, vip, protocol) in VIPS {
+        let frame = first(client, vip, protocol);
+        let mut net = without_backends(true);
+        let v4 = client == C4;
+        let own = if v4 { "10.0.0.2:1" } else { "[fd00::2]:1" };
+        net.expect_drop(0, &first(own, vip, protocol).build(), DropReason::Looped);
+        let nobody = if v4 { "0.0.0.0:1" } else { "[ff02::1]:1" };
+        net.expect_drop(0, &first(nobody, vip, protocol).build(), DropReason::Martian);
+        let to_all = frame.clone().with(|f| f.dst_mac = MacAddr::BROADCAST);
+        net.expect_drop(0, &to_all.build(), DropReason::NotOurs);
+        for _ in 0..100 {
+            net.send(0, &frame.build()).reply();
+        }
+        net.expect(0, &frame.build(), &[("drop no_backend", 1), ("errors_limited", 1)]);
+        net.pass_s(1);
+        net.send(0, &frame.build()).reply();
+    }
+}

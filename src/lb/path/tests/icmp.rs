@@ -91,7 +91,7 @@ fn our_own_errors_are_rate_limited() {
     for _ in 0..100 {
         net.send(0, &dying).reply();
     }
-    net.expect_drop(0, &dying, DropReason::TtlExceeded);
+    net.expect(0, &dying, &[("drop ttl_exceeded", 1), ("errors_limited", 1)]);
     let big = Frame::ack(C4, "192.0.2.20:80").with(|f| f.payload = vec![0; 1450]).build();
     assert_eq!(net.send(0, &big).dropped(), DropReason::TooBig);
     net.pass_s(1);
