@@ -20,6 +20,11 @@ pub enum Expect {
     ErrorToBackend(&'static [&'static str]),
     /// An ICMP error about the client's packet to a backend, through NAT to the client: VIP and client.
     ErrorToClient(&'static str, &'static str),
+    /// An ICMP error about our own tunnel packet, turned into one for the inner packet's sender: that the host cannot be
+    /// reached, or that so many bytes would fit.
+    TunnelError(Option<u32>),
+    /// Answered: nobody is at the VIP's port.
+    Refused,
     /// Answered: TTL used up.
     Exceeded,
     /// Answered: does not fit, but this many bytes would.

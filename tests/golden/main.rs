@@ -10,6 +10,7 @@ mod capture;
 mod case;
 mod cases_host;
 mod cases_hygiene;
+mod cases_icmp;
 mod cases_nat;
 mod cases_state;
 mod cases_tunnel;
@@ -52,6 +53,8 @@ golden! {
         vlan_trunk vlan_beside_untagged vlan_stacks jumbo_frames longer_than_mtu;
     cases_host:
         host_on host_off;
+    cases_icmp:
+        rule_2_ttl rule_22_quotes rule_23_no_connection rule_24_state rule_24_tunnel_path rule_25_own_messages;
     cases_state:
         backend_down backend_drain config_swap no_backend no_backend_left timeouts syn_on_closing table_full_gre
         table_full_nat neighbor_silent neighbor_answers two_workers;
@@ -88,6 +91,7 @@ fn spoiled_outputs_are_noticed() {
         cases_nat::nat_wrong_checksum(),
         cases_nat::icmp_errors_nat(),
         cases_nat::nat_ttl(),
+        cases_icmp::rule_24_tunnel_path(),
     ] {
         runner::spoil(&case);
     }

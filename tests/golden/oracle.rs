@@ -151,7 +151,7 @@ pub fn answers(case: &Case, port: usize) -> Vec<bool> {
 
 fn is_answer(expect: &Expect) -> bool {
     use Expect::*;
-    matches!(expect, Exceeded | TooBig(_) | Echo | Arp | Advert)
+    matches!(expect, Refused | Exceeded | TooBig(_) | Echo | Arp | Advert)
 }
 
 /// Judges a whole case: `outputs` by port, and the figures.
@@ -258,6 +258,9 @@ impl Judge<'_> {
             Nat(to) | ErrorToBackend(to) => socket(to[0]).ip(),
             Back(_) => View::read(&input.frame).map_or(ip("10.0.0.1"), |view| view.dst),
             ErrorToClient(_, client) => socket(client).ip(),
+            TunnelError(_) => {
+                View::read(&input.frame).and_then(|view| carried(&view)).map_or(ip("10.0.0.1"), |c| c.src)
+            }
             _ => return input.port,
         };
         self.hop(to).0
@@ -283,8 +286,18 @@ impl Judge<'_> {
             Expect::Back(vip) => self.back(&was, &is, socket(vip)),
             Expect::ErrorToBackend(to) => self.error_to_backend(&was, &is, to),
             Expect::ErrorToClient(vip, client) => self.error_to_client(&was, &is, socket(vip), socket(client)),
-            Expect::Exceeded => self.error(input, &was, &is, None),
-            Expect::TooBig(mtu) => self.error(input, &was, &is, Some(*mtu)),
+            Expect::TunnelError(mtu) => {
+                let inner = carried(&was)?;
+                same("next hop", is.dst_mac, self.hop(inner.src).1)?;
+                own_error(port, &inner, &is, if mtu.is_some() { TOO_BIG } else { NO_HOST }, *mtu)
+            }
+            Expect::Refused => {
+                same("next hop", is.dst_mac, was.src_mac)?;
+                same("source", is.src, was.dst)?;
+                error_about(&was, &is, NO_PORT, None)
+            }
+            Expect::Exceeded => answered_error(input, &was, &is, EXCEEDED, None),
+            Expect::TooBig(mtu) => answered_error(input, &was, &is, TOO_BIG, Some(*mtu)),
             _ => echo(&was, &is),
         }
     }
@@ -375,30 +388,6 @@ impl Judge<'_> {
         error_through_nat(was, is, true, vip)
     }
 
-    /// An error of our own, about what came in.
-    fn error(&mut self, input: &Input, was: &View, is: &View, mtu: Option<u32>) -> Check {
-        let own: &[&str] = if input.port == 0 { &["10.0.0.2", "fd00::2"] } else { &["10.1.0.2", "fd00:1::2"] };
-        rule(own.iter().any(|&a| ip(a) == is.src), format!("{} is not our address", is.src))?;
-        same("destination", is.dst, was.src)?;
-        same("next hop", is.dst_mac, was.src_mac)?;
-        same("protocol", is.protocol, if was.src.is_ipv4() { ICMP } else { ICMP6 })?;
-        let kind = match (mtu, was.src.is_ipv4()) {
-            (None, true) => [11, 0],
-            (None, false) => [3, 0],
-            (Some(_), true) => [3, 4],
-            (Some(_), false) => [2, 0],
-        };
-        same("TTL", is.ttl, 64)?;
-        rule(is.upper().len() >= 8, "no ICMP error")?;
-        same("type and code", &is.upper()[..2], &kind[..])?;
-        same("the ICMP checksum's sum", is.l4_sum(), 0xffff)?;
-        same("MTU", is.upper()[4..8].to_vec(), mtu.unwrap_or(0).to_be_bytes().to_vec())?;
-        let quote = &is.upper()[8..];
-        rule(was.packet.starts_with(quote), "quotes something else")?;
-        rule(quote.len() >= was.packet.len().min(was.l4 + 8), "quotes too little")?;
-        rule(is.packet.len() <= if is.src.is_ipv4() { 576 } else { 1280 }, "quotes too much")
-    }
-
     fn arp_reply(&self, input: &Input, out: &[u8]) -> Check {
         let tags = self.case.vlans[input.port].map_or(0, |_| 4);
         let (asked, said) = (&input.frame[14 + tags..], &out[14 + tags..]);
@@ -423,6 +412,64 @@ impl Judge<'_> {
         same("target", &is.upper()[8..24], target)?;
         same("its option", &is.upper()[24..], &[&[2, 1][..], &self.case.own_mac(input.port)].concat()[..])
     }
+}
+
+/// Type and code, in IPv4 and in IPv6.
+type ErrorKind = [[u8; 2]; 2];
+const EXCEEDED: ErrorKind = [[11, 0], [3, 0]];
+const TOO_BIG: ErrorKind = [[3, 4], [2, 0]];
+const NO_HOST: ErrorKind = [[3, 1], [1, 3]];
+const NO_PORT: ErrorKind = [[3, 3], [1, 4]];
+
+/// An error of our own about what came in, back to where that came from.
+fn answered_error(input: &Input, was: &View, is: &View, kind: ErrorKind, mtu: Option<u32>) -> Check {
+    same("next hop", is.dst_mac, was.src_mac)?;
+    own_error(input.port, was, is, kind, mtu)
+}
+
+/// An error from the address of a port.
+fn own_error(port: usize, was: &View, is: &View, kind: ErrorKind, mtu: Option<u32>) -> Check {
+    let own: &[&str] = if port == 0 { &["10.0.0.2", "fd00::2"] } else { &["10.1.0.2", "fd00:1::2"] };
+    rule(own.iter().any(|&a| ip(a) == is.src), format!("{} is not our address", is.src))?;
+    error_about(was, is, kind, mtu)
+}
+
+/// An error about `was`, or about as much of it as is known.
+fn error_about(was: &View, is: &View, kind: ErrorKind, mtu: Option<u32>) -> Check {
+    same("destination", is.dst, was.src)?;
+    same("protocol", is.protocol, if was.src.is_ipv4() { ICMP } else { ICMP6 })?;
+    same("TTL", is.ttl, 64)?;
+    rule(is.upper().len() >= 8, "no ICMP error")?;
+    same("type and code", &is.upper()[..2], &kind[usize::from(!was.src.is_ipv4())][..])?;
+    same("the ICMP checksum's sum", is.l4_sum(), 0xffff)?;
+    same("MTU", is.upper()[4..8].to_vec(), mtu.unwrap_or(0).to_be_bytes().to_vec())?;
+    let quote = &is.upper()[8..];
+    rule(was.packet.starts_with(quote), "quotes something else")?;
+    rule(quote.len() >= was.packet.len().min(was.l4 + 8), "quotes too little")?;
+    rule(is.packet.len() <= if is.src.is_ipv4() { 576 } else { 1280 }, "quotes too much")
+}
+
+/// What the GRE packet carried that an error quotes, as far as it is quoted.
+fn carried(error: &View) -> Result<View, String> {
+    let (_, _, protocol, l4) = quoted(&error.upper()[8..])?;
+    same("what is quoted", protocol, 47)?;
+    let inner = &error.upper()[8 + l4 + 4..];
+    let (src, dst, protocol, l4) = quoted(inner)?;
+    let (dst_mac, src_mac, vlans) = (error.dst_mac, error.src_mac, Vec::new());
+    Ok(View {
+        dst_mac,
+        src_mac,
+        vlans,
+        src,
+        dst,
+        protocol,
+        ttl: 0,
+        tos: 0,
+        df: true,
+        packet: inner.to_vec(),
+        l4,
+        trailer: 0,
+    })
 }
 
 /// An echo reply, in place of the request.

@@ -35,10 +35,8 @@ pub(super) fn about_ours<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed
         Told::Nothing => return Some(Verdict::Drop(DropReason::IcmpTunnel)),
         Told::Impossible => return Some(Verdict::Drop(DropReason::IcmpMtu)),
         Told::Narrow(mtu) => {
-            // For IPv6 the tunnel has to take 1280 bytes whatever the path is like (RFC 2473 section 7.1).
-            let mtu = if carried.is_v4 { mtu } else { mtu.max(MTU_MIN_6 + carried.overhead) };
             learn(at, outer, &sent, mtu);
-            Trouble::TooBig(mtu.saturating_sub(carried.overhead))
+            Trouble::TooBig(usable(mtu, carried.vip, carried.overhead).saturating_sub(carried.overhead))
         }
         Told::Broken => Trouble::HostUnreachable,
     };
@@ -200,10 +198,21 @@ fn is_start(inner: &[u8], vip: IpAddr, len: u32) -> bool {
 fn learn(at: &mut At, outer: &[u8], sent: &Quote, mtu: u16) {
     let snapshot = at.snapshot;
     for backend in snapshot.tunnels_to(ends(outer, sent).1).take(BACKENDS_MAX) {
-        if overhead(backend, outer, sent).is_some() && at.shard.narrow(backend.id, mtu, at.now) {
+        let (Some(overhead), Some(service)) = (overhead(backend, outer, sent), snapshot.service(backend.service))
+        else {
+            continue;
+        };
+        let mtu = usable(mtu, service.vip, overhead);
+        if at.shard.narrow(backend.id, mtu, at.now) {
             at.shard.tell_others(News::PathMtu(backend.id, mtu));
         }
     }
+}
+
+/// What is made of a path MTU: an IPv6 packet of 1280 bytes has to be taken by a tunnel whatever its path is like (RFC 2473
+/// section 7.1).
+fn usable(mtu: u16, vip: IpAddr, overhead: u16) -> u16 {
+    if vip.is_ipv4() { mtu } else { mtu.max(MTU_MIN_6 + overhead) }
 }
 
 /// Turns the error into one about the inner packet, on its way to that one's sender; `None` if it is not due.

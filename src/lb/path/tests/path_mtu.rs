@@ -318,3 +318,20 @@ fn a_tunnel_source_of_its_own_is_known_again() {
     net.expect_drop(1, &error("10.1.0.254"), DropReason::IcmpNoConnection);
     net.expect(1, &error("10.0.0.100"), &[("tx", 1)]);
 }
+
+#[test]
+fn services_of_both_families_behind_one_backend_each_get_what_they_can_use() {
+    let mut net = Net::new(all_modes());
+    for port in 1..30 {
+        let (four, six) = (format!("198.51.100.8:{port}"), format!("[2001:db8:c::8]:{port}"));
+        let (vip4, vip6) = ("192.0.2.20:80", "[2001:db8::20]:80");
+        let outer = sent(&mut net, &four, vip4, 1276);
+        net.send(1, &too_big(true, 1290, &outer)).tx();
+        net.send(0, &of_len(&four, vip4, 1267).build()).reply();
+        net.send(0, &of_len(&four, vip4, 1266).build()).tx();
+        // 1266 bytes would be too few for IPv6.
+        net.send(0, &of_len(&six, vip6, 1280).build()).tx();
+        net.send(0, &of_len(&six, vip6, 1400).build());
+        net.pass_s(601);
+    }
+}
