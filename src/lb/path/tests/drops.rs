@@ -143,7 +143,7 @@ pub(crate) fn unwanted() -> Vec<(R, Vec<u8>)> {
 
 /// What cannot be provoked by one frame into the usual network, as a list of what the other tests of this directory and
 /// the poll loop provoke.
-const ELSEWHERE: [(R, &str); 13] = [
+const ELSEWHERE: [(R, &str); 15] = [
     (R::NoBackend, "below"),
     (R::NoRoute, "below"),
     (R::NoHeadroom, "below"),
@@ -157,6 +157,8 @@ const ELSEWHERE: [(R, &str); 13] = [
     (R::AddressConflict, "neighbor"),
     (R::EchoLimited, "icmp"),
     (R::PuntLimited, "punt"),
+    (R::IcmpMtu, "quotes"),
+    (R::IcmpTunnel, "path_mtu"),
 ];
 /// The poll loop's own.
 const DATAPLANE: [R; 5] = [R::NeighborUnresolved, R::NeighborQueueFull, R::PuntFull, R::TxFull, R::RingFull];

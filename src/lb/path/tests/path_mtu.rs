@@ -78,7 +78,11 @@ fn a_narrow_path_is_learned_and_the_sender_told_at_once() {
         }
         // From now on, for this connection and for others, by the short way as by the long one.
         let narrow = 1400 - overhead;
-        for client in [client.to_owned(), client.replace("40000", "41000")] {
+        let mut backend_of = |client: &str| net.send(0, &Frame::syn(client, vip).build()).tx().1[..6].to_vec();
+        let meant = backend_of(client);
+        let others = (41_000..42_000).map(|port: u16| client.replace("40000", &port.to_string()));
+        let other = others.into_iter().find(|other| backend_of(other) == meant).unwrap();
+        for client in [client.to_owned(), other] {
             for _ in 0..3 {
                 net.send(0, &of_len(&client, vip, narrow).build()).tx();
                 let answer = net.expect(0, &of_len(&client, vip, narrow + 1).build(), &[("replies", 1)]);
