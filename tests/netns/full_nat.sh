@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# full-nat between two ports with real nginx servers that learn the client's address from a PROXY protocol header, IPv4 and
-# IPv6, over cables that lose, repeat and reorder frames; then the TCP option of TOA modules, read off the wire. The servers
-# have no route to the client: everything that reaches it went through tidegate.
+# full-nat between two ports with real nginx servers that learn the client's address: from the TCP option of TOA modules, read
+# off the wire, and after a reload from a PROXY protocol header, IPv4 and IPv6, in the end over cables that lose, repeat
+# and reorder frames. The servers have no route to the client: everything that reaches it went through tidegate.
 set -u
 . "$(dirname "$0")/lib.sh"
 
@@ -14,17 +14,32 @@ for name in $TG_SERVERS; do
 done
 LOCALS4='"10.1.0.200", "10.1.0.201"' LOCALS6='"fd00:b::200"'
 
+CABLES=""
 # bad_cable SIDE BRIDGE PEER: what was plugged into BRIDGE as PEER of the switch is behind a bad cable from now on.
 bad_cable() {
     local side=$1 bridge=$2 peer=$3
-    tg_bridge "$side-far"
+    tg_bridge "$side-end"
     tg_host "$side"
     tg_attach "$side" near "$bridge"
-    tg_attach "$side" far "$side-far"
+    tg_attach "$side" far "$side-end"
     tg_sysctl "$side" net.ipv6.conf.near.disable_ipv6=1 net.ipv6.conf.far.disable_ipv6=1
-    ip -n "$(tg_ns switch)" link set "$peer" master "$side-far"
-    on_background "$side" "$side" python3 "$TG_LIB/bad_cable.py" near far --seed 7
+    ip -n "$(tg_ns switch)" link set "$peer" master "$side-end"
+    on_background "$side" "$side" python3 "$TG_LIB/bad_cable.py" near far --seed "${#side}"
     tg_await_line "$side" ready "$TG_LAST_PID"
+    CABLES="$CABLES $side:$TG_LAST_PID"
+}
+
+# check_cable SIDE PID: it must have been as bad as it should.
+check_cable() {
+    local counts
+    tg_end_processes "$2"
+    tg_forget "$2"
+    counts=$(tail -n 1 "$TG_DIR/$1.log")
+    case $counts in
+    *"'lost': 0"* | *"'repeated': 0"* | *"'reordered': 0"*) tg_fail "the cable '$1' was a good one: $counts" ;;
+    *"'reordered': "*) tg_step "cable '$1': $counts" ;;
+    *) tg_fail "the cable '$1' says nothing at its end" ;;
+    esac
 }
 
 # told_service NAME VIP "BACKENDS" LOCALS CLIENT_ADDRESS
@@ -70,7 +85,7 @@ check_told() {
             tg_fail "a server behind $vip takes '$told' for the client, whose socket is '$(echo "$line" | tail -n 1)'"
         fi
     done
-    line=$(logged /from | awk -v client="$client" '$1 == client' | tail -n 1)
+    line=$(logged /from | awk -v told="$told" -v vip="$vip" '$1 " " $2 == told && $3 == vip' | tail -n 1)
     # shellcheck disable=SC2086 # its words
     set -- $line
     [ "$3 $4" = "$vip 80" ] || tg_fail "the header names $3 $4 as the VIP, not $vip 80"
@@ -83,13 +98,19 @@ check_told() {
 
 # check_kept VIP: six requests on one connection, all of the same client.
 check_kept() {
-    local vip=$1 target lines
-    target=$(url "$vip" /who)
+    local vip=$1 target lines port count=0 numbers=""
+    target=$(url "$vip" /kept)
     lines=$(on client curl -sS --max-time 30 -w '%{num_connects} %{local_port}\n' \
         "$target" "$target" "$target" "$target" "$target" "$target" | grep ' ')
     [ "$(echo "$lines" | awk '{n += $1} END {print NR, n}')" = "6 1" ] || tg_fail "$vip: no keep-alive: $lines"
-    lines=$(logged /who | awk -v port="${lines##* }" '$2 == port {print $6}' | tr '\n' ' ')
-    [ "$lines" = "1 2 3 4 5 6 " ] || tg_fail "$vip: the requests of one connection are logged as: $lines"
+    port=${lines##* }
+    # nginx writes its log behind the answer.
+    until [ "$numbers" = "1 2 3 4 5 6 " ]; do
+        count=$((count + 1))
+        [ "$count" -lt 20 ] || tg_fail "$vip: the requests of one connection are logged as: $numbers"
+        sleep 0.1
+        numbers=$(logged /kept | awk -v port="$port" -v vip="$vip" '$2 == port && $3 == vip {print $6}' | tail -n 6 | tr '\n' ' ')
+    done
     tg_step "$vip: six requests on one connection"
 }
 
@@ -132,30 +153,12 @@ configuration "$TG_DIR/toa.toml" toa 8081
 for name in $TG_SERVERS; do
     start_told_server "$name"
 done
-tg_start "$TG_DIR/proxy.toml"
-for vip in "$VIP4" "$VIP6"; do
-    await_service "$vip" 60 3
-    check_short "$vip" 500
-    check_kept "$vip"
-    check_megabyte "$vip" 3
-done
-check_told "$VIP4" 10.0.0.7
-check_told "$VIP6" fd00:a::7
-
-bad_cable out clients client-eth0
-bad_cable in servers balancer-lan
-for vip in "$VIP4" "$VIP6"; do
-    check_kept "$vip"
-    check_megabyte "$vip" 3
-done
-check_told "$VIP4" 10.0.0.7
-check_told "$VIP6" fd00:a::7
-tg_stop 5000
-
+readers=""
 # The option does not change the stream, so the servers' other port is good for it.
 for name in $TG_SERVERS; do
     on_background "$name" "toa-$name" python3 "$TG_LIB/toa_reader.py" eth0 --port 8081
     tg_await_line "toa-$name" ready "$TG_LAST_PID"
+    readers="$readers $TG_LAST_PID"
 done
 tg_start "$TG_DIR/toa.toml"
 for vip in "$VIP4" "$VIP6"; do
@@ -164,5 +167,31 @@ for vip in "$VIP4" "$VIP6"; do
 done
 check_option "$VIP4" 10.0.0.7
 check_option "$VIP6" fd00:a::7
-tg_stop 1000
+for pid in $readers; do
+    tg_end_processes "$pid"
+    tg_forget "$pid"
+done
+
+"$TIDEGATE" reload --socket "$TG_SOCKET" "$TG_DIR/proxy.toml" >"$TG_DIR/reload.log" 2>&1 || tg_fail "reload fails"
+for vip in "$VIP4" "$VIP6"; do
+    await_service "$vip" 60 3
+    check_short "$vip" 500
+    check_kept "$vip"
+    check_megabyte "$vip" 2
+done
+check_told "$VIP4" 10.0.0.7
+check_told "$VIP6" fd00:a::7
+
+bad_cable out clients client-eth0
+bad_cable in servers balancer-lan
+for vip in "$VIP4" "$VIP6"; do
+    check_kept "$vip"
+    check_megabyte "$vip" 2
+done
+check_told "$VIP4" 10.0.0.7
+check_told "$VIP6" fd00:a::7
+tg_stop 5000
+for cable in $CABLES; do
+    check_cable "${cable%:*}" "${cable#*:}"
+done
 tg_pass
