@@ -18,6 +18,7 @@ pub mod neighbor;
 pub mod packet;
 pub mod path;
 pub mod pending;
+pub mod pieces;
 pub mod publish;
 pub mod shard;
 pub mod snapshot;

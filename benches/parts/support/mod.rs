@@ -99,6 +99,7 @@ fn ports() -> Vec<PortSpec> {
         mtu: 1500,
         vlan: None,
         neighbors,
+        outer_tier: Vec::new(),
         is_placed: false,
         rss: None,
     };
@@ -131,6 +132,8 @@ fn service(case: Case) -> ServiceSpec {
         local_ports: 1024..=65_535,
         reset_idle: false,
         reset_unknown: false,
+        tunnel: Default::default(),
+        mtu_policy: Default::default(),
         maglev_size: 65_537,
         timeouts: Timeouts::default(),
         backends: (1..=BACKENDS).map(backend).collect(),

@@ -78,6 +78,7 @@ mod tests {
             mtu: 1500,
             mac: None,
             vlan: None,
+            decapsulate_from: Vec::new(),
             spread: super::super::words::Spread::Auto,
             neighbors: Default::default(),
         }

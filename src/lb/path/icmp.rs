@@ -6,10 +6,10 @@ use super::egress;
 use super::family::Family;
 use super::flow;
 use super::nat::{self, End};
-use super::{At, echo, neighbor, owners};
+use super::{At, echo, neighbor, owners, tunnel};
 use crate::lb::connection::Direction;
 use crate::lb::packet::Packet;
-use crate::lb::snapshot::{Backend, Local, Mode};
+use crate::lb::snapshot::{Backend, Local};
 use crate::lb::table::Entry;
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::checksum::Delta;
@@ -181,9 +181,9 @@ fn unchanged<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, from: IpAd
     if from == backend.address || at.snapshot.local(from).is_some() {
         return Verdict::Drop(DropReason::Looped);
     }
-    match backend.mode {
-        Mode::Gre => flow::tunnel(at, packet, parsed, backend),
-        _ => flow::direct(at, packet, parsed, backend),
+    match backend.mode.encap() {
+        Some(_) => tunnel::send(at, packet, parsed, backend),
+        None => flow::direct(at, packet, parsed, backend),
     }
 }
 

@@ -50,6 +50,7 @@ pub fn ports() -> Vec<PortSpec> {
         mtu: 1500,
         vlan: None,
         neighbors,
+        outer_tier: Vec::new(),
         is_placed: false,
         rss: None,
     };
@@ -96,6 +97,8 @@ pub fn service(name: &str, mode: Mode, protocol: u8, vip: (&str, u16), slot: usi
         local_ports: 1024..=65_535,
         reset_idle: false,
         reset_unknown: false,
+        tunnel: Default::default(),
+        mtu_policy: Default::default(),
         maglev_size: 251,
         timeouts: Timeouts::default(),
         backends: backends.iter().enumerate().map(backend).collect(),
