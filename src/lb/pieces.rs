@@ -177,7 +177,7 @@ mod tests {
                     prop_assert_eq!(usize::from(parsed.fragment_offset), data.len());
                     let wanted = match (n, is_last) { (0, true) => Fragment::None, (0, _) => Fragment::First, _ => Fragment::Later };
                     prop_assert_eq!(parsed.fragment, wanted);
-                    prop_assert_eq!(parsed.fragment_id, if v6 { id } else { 77 });
+                    prop_assert_eq!(parsed.fragment_id, match (v6, wanted) { (_, Fragment::None) => 0, (true, _) => id, _ => 77 });
                 }
                 let at = l3 + header_len + if v6 { 8 } else { 0 };
                 if !v6 {

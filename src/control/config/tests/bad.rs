@@ -86,8 +86,9 @@ fn every_syntax_error_is_shown() {
 #[test]
 fn keys_in_the_wrong_table_are_sent_home() {
     let text = service("gre", "weight = 5\ncolour = 'red'", "address = '10.1.0.1'");
-    let known = "name, vip, port, protocol, mode, scheduler, tunnel_source, local_addresses, local_ports, reset_idle, \
-                 reset_unknown, client_address, maglev_size, timeouts, health, backend";
+    let known = "name, vip, port, protocol, mode, scheduler, tunnel_source, \
+                 tunnel_dscp, tunnel_ttl, gue_port, mtu_policy, local_addresses, local_ports, \
+                 reset_idle, reset_unknown, client_address, maglev_size, timeouts, health, backend";
     assert_eq!(
         errors(&text),
         [

@@ -100,7 +100,7 @@ proptest! {
             apply(&mut frame, change);
         }
         let cut = cut.min(frame.len());
-        let pieces = Pieces { first: TestPacket::new(*port, &frame[..cut]), more: frame.len() - cut };
+        let mut pieces = Pieces { first: TestPacket::new(*port, &frame[..cut]), more: frame.len() - cut };
         glanced(&net, PortId(*port), &mut pieces);
     }
 
