@@ -10,6 +10,7 @@ use tidegate::lb::ids::{PortId, WorkerId};
 use tidegate::lb::packet::Packet;
 use tidegate::lb::path::{self, BURST, Origin};
 use tidegate::lb::pending::Pending;
+use tidegate::lb::pieces::{Pieces, is_too_long};
 use tidegate::lb::shard::{Shard, ShardConfig};
 use tidegate::lb::snapshot::Snapshot;
 use tidegate::lb::verdict::{DropReason, Verdict};
@@ -280,6 +281,7 @@ impl Run {
         w.verdicts += u64::from(!matches!(verdict, Verdict::Handoff(_) | Verdict::Hold(_)));
         match verdict {
             Verdict::Tx(port) => self.sent(frame, port),
+            Verdict::Fragment(port) => self.sent_in_pieces(frame, port),
             Verdict::Reply(port) => {
                 assert_eq!(port, frame.port);
                 check::ours(frame.whole());
@@ -295,6 +297,22 @@ impl Run {
                 self.dispatch(owner.index(), Origin::Ring, vec![frame]);
             }
         }
+    }
+
+    /// A frame that is too long for its port: right as a whole, and its pieces fit.
+    fn sent_in_pieces(&mut self, frame: Frame, port: PortId) {
+        let out = self.snapshot.port(port).expect("sent by a port that is not there");
+        let whole = frame.whole();
+        assert!(is_too_long(whole, whole.len(), out.mtu));
+        check::forwarded(&frame.came, whole, u16::MAX, &self.snapshot);
+        let mut end = None;
+        // Without the path's own memory: the identification matters to IPv6 alone.
+        for piece in Pieces::new(whole, out.mtu, 7).expect("sent in pieces, but cannot be cut") {
+            assert!(piece.header().len() + piece.data.len() <= usize::from(out.mtu) + 18);
+            assert!(end.is_none_or(|end| end == piece.data.start));
+            end = Some(piece.data.end);
+        }
+        assert_eq!(end, Some(whole.len()));
     }
 
     fn sent(&mut self, frame: Frame, port: PortId) {

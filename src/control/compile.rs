@@ -11,7 +11,7 @@ use crate::lb::ids::{BackendId, WorkerId};
 use crate::lb::memory::Place;
 use crate::lb::shard::ShardConfig;
 use crate::lb::snapshot::{
-    BackendSpec, BuildError, ClientAddress, Mode, PortSpec, ServiceSpec, Snapshot, SnapshotSpec,
+    BackendSpec, BuildError, ClientAddress, Mode, MtuPolicy, PortSpec, ServiceSpec, Snapshot, SnapshotSpec, TunnelSpec,
 };
 use crate::lb::steer::Rss;
 use crate::wire::ethernet::MacAddr;
@@ -40,14 +40,6 @@ pub enum CompileError {
     /// The packet path's tables could not be built.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// A mode that the packet path does not have.
-    #[error("service {service}: mode {mode} is not supported yet (supported: nat, full-nat, gre, dsr)")]
-    Mode {
-        /// Which service.
-        service: String,
-        /// Its mode.
-        mode: String,
-    },
 }
 
 /// What health checks and commands say of backends, beside the file.
@@ -135,7 +127,7 @@ impl Compiler {
             config.services.iter().flat_map(|s| s.backends.iter().map(|b| backend_key(s, b))).collect();
         let mut registry = self.registry.clone();
         let mut ids = registry.assign(&keys, BACKENDS_MAX)?.into_iter();
-        let services = config.services.iter().map(|s| service(s, overrides, &mut ids)).collect::<Result<_, _>>()?;
+        let services = config.services.iter().map(|s| service(s, overrides, &mut ids)).collect();
         let spec = SnapshotSpec {
             generation: self.generation + 1,
             workers: self.workers,
@@ -198,23 +190,21 @@ fn port(port: &config::Port, facts: &PortFacts) -> PortSpec {
         mtu: port.mtu,
         vlan: port.vlan,
         neighbors: port.neighbors.iter().map(|(&address, &mac)| (address, mac)).collect(),
+        outer_tier: port.decapsulate_from.iter().map(|net| (net.network(), net.prefix_len())).collect(),
         is_placed: port.spread == config::Spread::Queues,
         host: facts.host,
         rss: facts.rss.clone(),
     }
 }
 
-fn service(
-    service: &config::Service,
-    overrides: &Overrides,
-    ids: &mut impl Iterator<Item = BackendId>,
-) -> Result<ServiceSpec, CompileError> {
+fn service(service: &config::Service, overrides: &Overrides, ids: &mut impl Iterator<Item = BackendId>) -> ServiceSpec {
     let mode = match service.mode {
         config::Mode::Nat => Mode::Nat,
         config::Mode::FullNat => Mode::FullNat,
         config::Mode::Gre => Mode::Gre,
+        config::Mode::Ipip => Mode::Ipip,
+        config::Mode::Gue => Mode::Gue,
         config::Mode::Dsr => Mode::Dsr,
-        other => return Err(CompileError::Mode { service: service.name.clone(), mode: other.to_string() }),
     };
     let backends = service.backends.iter().zip(ids).map(|(b, id)| {
         let state = overrides.effective(service, b);
@@ -229,7 +219,7 @@ fn service(
         }
     });
     let t = service.timeouts;
-    Ok(ServiceSpec {
+    ServiceSpec {
         name: service.name.as_str().into(),
         vip: service.vip,
         port: service.port,
@@ -248,9 +238,15 @@ fn service(
         local_ports: service.local_ports.clone(),
         reset_idle: service.reset_idle,
         reset_unknown: service.reset_unknown,
+        tunnel: TunnelSpec { gue_port: service.gue_port, ttl: service.tunnel_ttl, dscp: service.tunnel_dscp },
+        mtu_policy: match service.mtu_policy {
+            config::MtuPolicy::Signal => MtuPolicy::Signal,
+            config::MtuPolicy::Fragment => MtuPolicy::Fragment,
+            config::MtuPolicy::Clamp => MtuPolicy::Clamp,
+        },
         unreachable: service.unreachable,
         maglev_size: service.maglev_size,
         timeouts: Timeouts::new([t.tcp_syn_s, t.tcp_established_s, t.tcp_fin_s, t.udp_oneway_s, t.udp_s]),
         backends: backends.collect(),
-    })
+    }
 }

@@ -57,6 +57,9 @@ pub struct Stats {
     /// Packets that opened or changed a connection and came with a partial checksum, which no receiver takes.
     #[serde(default)]
     pub partial_checksums: u64,
+    /// Frames that packets were sent in that were too long for their port; each such packet counts once in `tx_packets`.
+    #[serde(default)]
+    pub fragments_sent: u64,
     /// Packet buffers out of the pool; after the end of `run`, when the ports are closed, 0 unless some were lost
     /// or stayed with AF_XDP sockets.
     #[serde(default)]
@@ -184,6 +187,7 @@ impl Stats {
             stateless: sum(|w| w.counters.stateless.get()),
             adopted: sum(|w| w.counters.adopted.get()),
             partial_checksums: sum(|w| w.counters.partial_checksums.get()),
+            fragments_sent: sum(|w| w.counters.fragments_sent.get()),
             mbufs_in_use: 0,
             mbufs_total: 0,
             drops: drops.collect(),

@@ -100,7 +100,7 @@ impl Sampler {
         let (mut forwarded, mut answered, mut held) = (0u64, 0u64, 0u64);
         for verdict in verdicts {
             match verdict {
-                Verdict::Tx(_) => forwarded += 1,
+                Verdict::Tx(_) | Verdict::Fragment(_) => forwarded += 1,
                 Verdict::Reply(_) => answered += 1,
                 Verdict::Hold(_) => held += 1,
                 // The owner measures it, or it does not leave.

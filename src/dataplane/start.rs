@@ -245,6 +245,7 @@ impl Dataplane {
             pool: pool.clone(),
             announce,
             places,
+            mtus: setup.ports.iter().map(|port| port.mtu).collect(),
             clock: TurnClock::new(tsc_hz),
         };
         let mut running = Running {
@@ -305,6 +306,8 @@ struct Common {
     announce: Vec<PortId>,
     /// Which device each port is on.
     places: Vec<usize>,
+    /// Of each port, in bytes.
+    mtus: Vec<u16>,
     clock: TurnClock,
 }
 
@@ -328,6 +331,7 @@ impl Common {
             heard: self.heard.get(own).cloned().unwrap_or_else(|| Arc::new(ArrayQueue::new(1))),
             requests: Arc::new(ArrayQueue::new(REQUESTS_MAX)),
             sampler: Sampler::new(latency, self.clock, queues),
+            mtus: self.mtus.clone(),
             pool: self.pool.clone(),
             host: None,
             announce: self.announce.clone(),

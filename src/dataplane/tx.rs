@@ -1,10 +1,11 @@
 //! What leaves by one port: collected to bursts, sent with a bounded wait, counted by what it was.
 
-use dpdk_ffi::{Mbuf, MbufBurst, MpProducer, RingConsumer, TxQueue};
+use dpdk_ffi::{Mbuf, MbufBurst, Mempool, MpProducer, RingConsumer, TxQueue};
 
 use crate::lb::counters::Counters;
 use crate::lb::ids::PortId;
 use crate::lb::path::BURST;
+use crate::lb::pieces::{PIECES_MAX, Piece, Pieces};
 use crate::lb::verdict::DropReason;
 
 /// What a leaving packet counts as.
@@ -14,6 +15,8 @@ pub(super) enum Class {
     Forward,
     /// Our answer.
     Reply,
+    /// A later piece of a forwarded packet that was too long.
+    Rest,
     /// Ours, unasked; not an input packet.
     Own,
     /// The host's; not an input packet.
@@ -30,7 +33,8 @@ impl Class {
         match code {
             0 => Self::Forward,
             1 => Self::Reply,
-            2 => Self::Own,
+            2 => Self::Rest,
+            3 => Self::Own,
             _ => Self::Host,
         }
     }
@@ -100,6 +104,32 @@ impl Tx {
         send(&mut self.way, &mut self.forward, class, mbuf, counters);
     }
 
+    /// Takes a forwarded packet that is too long, and sends it in pieces that fit an MTU; `id` is the identification of IPv6 fragments.
+    /// All of them go out or none, as far as there are buffers.
+    #[cold]
+    pub(super) fn send_in_pieces(&mut self, mbuf: &Mbuf, mtu: u16, pool: &Mempool, id: u32, counters: &Counters) {
+        let Some(pieces) = Pieces::new(mbuf.data(), mtu, id) else {
+            return counters.drop_one(DropReason::TooBig);
+        };
+        let mut burst = MbufBurst::<PIECES_MAX>::new();
+        for piece in pieces {
+            let Some(copy) = copy_of(&piece, mbuf, pool) else { return counters.drop_one(DropReason::NoBuffer) };
+            if burst.push(copy).is_err() {
+                return counters.drop_one(DropReason::TooBig);
+            }
+        }
+        for (number, piece) in burst.drain().enumerate() {
+            if number == 0 {
+                counters.fragments_sent.add(1);
+                self.send(Class::Forward, piece, counters);
+                // In order: the others do not wait for company.
+                self.flush(counters);
+            } else {
+                self.send(Class::Rest, piece, counters);
+            }
+        }
+    }
+
     /// Takes a whole burst of forwarded packets.
     #[inline]
     pub(super) fn send_all(&mut self, burst: &mut MbufBurst<BURST>, counters: &Counters) {
@@ -132,6 +162,14 @@ impl Tx {
         self.flush(counters);
         true
     }
+}
+
+/// One piece of a frame in a buffer of its own; `None` if there is none, or it is too short.
+fn copy_of(piece: &Piece, mbuf: &Mbuf, pool: &Mempool) -> Option<Mbuf> {
+    let mut copy = pool.alloc()?;
+    let len = piece.data.len();
+    let is_copied = copy.extend_from_slice(piece.header()) && mbuf.copy_out(piece.data.start, copy.append(len)?) == len;
+    is_copied.then_some(copy)
 }
 
 #[inline]
@@ -168,7 +206,8 @@ fn transmit<const N: usize>(way: &mut Way, burst: &mut MbufBurst<N>, class: Clas
     }
     match class {
         Class::Forward | Class::Reply => {}
-        Class::Own => {
+        // The first piece stands for the whole packet in every sum.
+        Class::Own | Class::Rest => {
             counters.unsent.add(burst.len() as u64);
             burst.clear();
         }
@@ -205,6 +244,10 @@ fn count(counters: &Counters, class: Class, packets: u64, bytes: u64) {
             counters.tx_bytes.add(bytes);
         }
         Class::Reply => counters.replies.add(packets),
+        Class::Rest => {
+            counters.tx_bytes.add(bytes);
+            counters.fragments_sent.add(packets);
+        }
         Class::Own => {}
         Class::Host => counters.host_tx.add(packets),
     }

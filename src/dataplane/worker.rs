@@ -17,6 +17,7 @@ use crate::lb::ids::{PortId, WorkerId};
 use crate::lb::news::News;
 use crate::lb::path::{self, BURST, Origin, Processed};
 use crate::lb::pending::Pending;
+use crate::lb::pieces::is_too_long;
 use crate::lb::publish::Published;
 use crate::lb::shard::{Outgoing, Shard};
 use crate::lb::snapshot::Snapshot;
@@ -64,6 +65,8 @@ pub(super) struct Worker {
     pub tell: Vec<Arc<ArrayQueue<News>>>,
     pub requests: Arc<ArrayQueue<Request>>,
     pub sampler: Sampler,
+    /// Largest IP packet of each port, in bytes.
+    pub mtus: Vec<u16>,
     /// For frames of our own.
     pub pool: Mempool,
     /// The way to the host and from there, if a port has one.
@@ -307,6 +310,13 @@ impl Worker {
                         Err(reason) => counters.drop_one(reason),
                     }
                 }
+                Verdict::Fragment(port) => {
+                    let id = self.shard.fragment_id();
+                    match (self.tx.get_mut(port), self.mtus.get(port.index())) {
+                        (Some(tx), Some(&mtu)) => tx.send_in_pieces(&mbuf, mtu, &self.pool, id, &self.shard.counters),
+                        _ => self.shard.counters.drop_one(DropReason::NoRoute),
+                    }
+                }
                 Verdict::Reply(port) => match self.tx.get_mut(port) {
                     Some(tx) => tx.send(Class::Reply, mbuf, counters),
                     None => counters.drop_one(DropReason::NoRoute),
@@ -378,17 +388,22 @@ impl Worker {
 
     /// Sends what waited for next hops that answered, and drops what waited for those that did not.
     fn settle(&mut self, held: &mut Pending<Mbuf>) {
-        let Self { shard, tx, sampler, .. } = self;
+        let Self { shard, tx, sampler, pool, mtus, .. } = self;
+        let counters = &shard.counters.clone();
         while let Some((slot, answered)) = shard.settled.pop() {
             let mac = if answered { shard.neighbors.mac(slot) } else { None };
-            let counters = &shard.counters;
             held.release(slot, |port, mut mbuf| {
                 counters.held.sub(1);
                 match (mac, tx.get_mut(port)) {
                     (Some(mac), Some(tx)) => {
                         path::complete(&mut mbuf, mac);
                         sampler.release(&mbuf);
-                        tx.send(Class::Forward, mbuf, counters);
+                        let mtu = mtus.get(port.index()).copied().unwrap_or(u16::MAX);
+                        if is_too_long(mbuf.data(), mbuf.frame_len(), mtu) {
+                            tx.send_in_pieces(&mbuf, mtu, pool, shard.fragment_id(), counters);
+                        } else {
+                            tx.send(Class::Forward, mbuf, counters);
+                        }
                     }
                     _ => counters.drop_one(DropReason::NeighborUnresolved),
                 }

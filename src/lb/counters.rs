@@ -83,6 +83,8 @@ pub struct Counters {
     pub stateless: Counter,
     /// Packets in the middle of a TCP connection that tunnel modes took over, because another node may have owned it.
     pub adopted: Counter,
+    /// Frames that packets were sent in that were too long for their port; each packet counts once in `tx_packets`.
+    pub fragments_sent: Counter,
     /// Connections open now.
     pub connections_active: Counter,
     /// Connections ever opened.
@@ -142,6 +144,7 @@ impl Counters {
             errors_limited: zero(),
             stateless: zero(),
             adopted: zero(),
+            fragments_sent: zero(),
             connections_active: zero(),
             connections_created: zero(),
             connections_expired: zero(),

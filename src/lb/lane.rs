@@ -5,14 +5,16 @@ use std::net::IpAddr;
 use super::connection::{Direction, Phase, State};
 use super::ids::{BackendId, PortId};
 use super::neighbor::{NeighborSlot, Neighbors};
-use super::snapshot::{Backend, Inner, Mode, OUTER_MAX, Outer, Port, vary4, vary6};
+use super::snapshot::{Backend, Encap, Inner, Mode, Outer, Port, Vary, varied4, vary4, vary6};
+use super::table::Words;
 use crate::wire::ethernet::{self, EtherType, MacAddr};
 use crate::wire::parse::{Kind, Parsed};
 
-/// Ethernet header with a VLAN tag, and the longest tunnel header.
-const HEADER_MAX: usize = 18 + OUTER_MAX;
+/// Ethernet header with a VLAN tag, and the longest tunnel header but for the length and the checksum of UDP, which differ from
+/// packet to packet; a cache line has room for more by two.
+const HEADER_MAX: usize = 62;
 
-/// How a lane changes a packet. The tunnels, whose lengths are known here, are for ports without a VLAN.
+/// How a lane changes a packet. Tunnels with lengths that are known here are for ports without a VLAN, and copy the DSCP.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Change {
     /// A new Ethernet header: `dsr`.
@@ -24,8 +26,24 @@ pub enum Change {
     GreIn4,
     /// GRE over IPv6.
     GreIn6,
-    /// GRE behind a VLAN tag.
-    GreTagged,
+    /// IP over IPv4.
+    IpipIn4,
+    /// GRE that is out of the ordinary.
+    Gre,
+    /// IP in IP likewise, and over IPv6.
+    Ipip,
+    /// UDP.
+    Gue,
+}
+
+impl From<Encap> for Change {
+    fn from(encap: Encap) -> Self {
+        match encap {
+            Encap::Gre => Self::Gre,
+            Encap::Ipip => Self::Ipip,
+            Encap::Gue => Self::Gue,
+        }
+    }
 }
 
 /// Where NAT keeps what packets are sent to: behind the longest Ethernet header.
@@ -33,6 +51,7 @@ const INSIDE_AT: usize = 18;
 /// Ethernet header, and the outer headers behind it.
 const GRE_IN_4: usize = 14 + 20 + 4;
 const GRE_IN_6: usize = 14 + 40 + 4;
+const IPIP_IN_4: usize = 14 + 20;
 
 /// See the module. Valid while [`Lane::is_current`]; made anew by the first packet after that.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,8 +63,10 @@ pub struct Lane {
     way: Way,
     /// The version of the neighbour table that this was prepared for; 0 for never.
     version: u32,
-    /// Of the prepared IPv4 tunnel header.
+    /// Of the prepared tunnel header, as in [`Vary`].
     sum: u32,
+    /// As in [`Vary`].
+    seed: u32,
     /// The next hop.
     pub neighbor: NeighborSlot,
     /// The largest IP packet, in bytes, that fits.
@@ -58,6 +79,8 @@ pub struct Lane {
     pub change: Change,
     l2_len: u8,
     header_len: u8,
+    /// As in [`Vary`].
+    dscp: u8,
     /// See [`Lane::steady`].
     steady: [u16; State::COUNT],
 }
@@ -131,16 +154,20 @@ impl Lane {
             }
             // Where it comes from differs from connection to connection.
             (Mode::FullNat, _) => return None,
-            (Mode::Gre, Some(outer)) => {
-                lane.change = match (port.vlan, outer.is_v4()) {
-                    (Some(_), _) => Change::GreTagged,
-                    (None, true) => Change::GreIn4,
-                    (None, false) => Change::GreIn6,
+            (Mode::Gre | Mode::Ipip | Mode::Gue, Some(outer)) => {
+                let Vary { encap, sum, seed, dscp } = outer.vary();
+                lane.change = match (encap, outer.is_v4()) {
+                    _ if port.vlan.is_some() || dscp != Vary::COPY => encap.into(),
+                    (Encap::Gre, true) => Change::GreIn4,
+                    (Encap::Gre, false) => Change::GreIn6,
+                    (Encap::Ipip, true) => Change::IpipIn4,
+                    _ => encap.into(),
                 };
+                (lane.sum, lane.seed, lane.dscp) = (sum, seed, dscp);
                 lane.ip_len_max = backend.mtu.checked_sub(outer.overhead() as u16)?;
                 EtherType(outer.ethertype())
             }
-            (Mode::Gre, None) => return None,
+            (Mode::Gre | Mode::Ipip | Mode::Gue, None) => return None,
         };
         lane.write_header(port, mac, ethertype, backend.outer.as_ref(), parsed)?;
         Some(lane)
@@ -157,10 +184,12 @@ impl Lane {
         let l2_len = ethernet::emit(&mut self.header.0, mac, port.mac, port.vlan, ethertype)?;
         let mut len = l2_len;
         if let Some(outer) = outer {
-            let bytes = outer.header(parsed);
+            // What a header has from its packet is written anew for each.
+            let version = if parsed.kind == Kind::V6 { [0x60] } else { [0x40] };
+            let bytes = outer.header(&Inner::of(parsed), &version);
             len += outer.overhead();
-            self.header.0.get_mut(l2_len..len)?.copy_from_slice(bytes.get(..outer.overhead())?);
-            self.sum = outer.sum();
+            let kept = len.min(HEADER_MAX);
+            self.header.0.get_mut(l2_len..kept)?.copy_from_slice(bytes.get(..kept - l2_len)?);
         }
         (self.l2_len, self.header_len) = (l2_len as u8, len as u8);
         Some(())
@@ -235,17 +264,17 @@ impl Lane {
     }
 
     /// Puts the headers to the front of a frame, in which the packet of `ip_len` bytes is in its place already; `start` is
-    /// the first eight of them, read as a little-endian word.
+    /// the first eight of them, read as a little-endian word, and `words` its five-tuple.
     #[inline(always)]
-    pub fn write(&self, frame: &mut [u8], start: u64, ip_len: u16, is_v6: bool) {
+    pub fn write(&self, frame: &mut [u8], start: u64, ip_len: u16, is_v6: bool, words: &Words) {
         let inner = Inner::read(start, ip_len, is_v6);
         // Asked for in turn, the most frequent first: a jump by table would be a few instructions more.
         if self.change == Change::GreIn4 {
             self.write_in_4(frame, &inner);
         } else if self.change == Change::GreIn6 {
             self.write_in_6(frame, &inner);
-        } else if self.change == Change::GreTagged {
-            self.write_tagged(frame, start, ip_len, is_v6);
+        } else if self.is_tunnel() {
+            self.write_other(frame, start, ip_len, is_v6, words);
         } else {
             self.write_mac(frame);
         }
@@ -272,7 +301,7 @@ impl Lane {
         copy::<24, 8>(to, from);
         copy::<30, 8>(to, from);
         if let Some(outer) = to[14..].first_chunk_mut() {
-            vary4(outer, self.sum, inner);
+            vary4(outer, self.sum, inner, Encap::Gre.header_len() as u16);
         }
     }
 
@@ -289,25 +318,48 @@ impl Lane {
         copy::<44, 8>(to, from);
         copy::<50, 8>(to, from);
         if let Some(outer) = to[14..].first_chunk_mut() {
-            vary6(outer, inner);
+            vary6(outer, inner, Encap::Gre.header_len() as u16);
         }
     }
 
+    /// The tunnels besides GRE, and GRE where it is out of the ordinary.
     #[inline(never)]
-    fn write_tagged(&self, frame: &mut [u8], start: u64, ip_len: u16, is_v6: bool) {
-        let inner = &Inner::read(start, ip_len, is_v6);
+    fn write_other(&self, frame: &mut [u8], start: u64, ip_len: u16, is_v6: bool, words: &Words) {
+        let mut inner = Inner::read(start, ip_len, is_v6);
+        let encap = match self.change {
+            Change::Gre => Encap::Gre,
+            Change::Ipip => Encap::Ipip,
+            Change::Gue => Encap::Gue,
+            _ => return self.write_ipip(frame, &inner),
+        };
         self.copy_header(frame);
-        let Some(outer) = frame.get_mut(usize::from(self.l2_len)..) else { return };
-        let is_v4 = self.header_len - self.l2_len == 24;
-        if let Some(outer) = outer.first_chunk_mut().filter(|_| is_v4) {
-            vary4(outer, self.sum, inner);
-        } else if let Some(outer) = outer.first_chunk_mut() {
-            vary6(outer, inner);
-        }
+        let Some((head, packet)) = frame.split_at_mut_checked(self.header_len()) else { return };
+        let vary = Vary { encap, sum: self.sum, seed: self.seed, dscp: self.dscp };
+        inner.entropy = vary.entropy(words, is_v6);
+        vary.write(head.get_mut(usize::from(self.l2_len)..).unwrap_or_default(), &inner, packet);
+    }
+
+    #[inline(always)]
+    fn write_ipip(&self, frame: &mut [u8], inner: &Inner) {
+        let (Some(to), Some(from)) = (frame.first_chunk_mut::<IPIP_IN_4>(), self.header.0.first_chunk::<IPIP_IN_4>())
+        else {
+            return;
+        };
+        // As above; the next cache line begins behind 20 bytes of this header.
+        copy::<0, 16>(to, from);
+        copy::<4, 16>(to, from);
+        copy::<20, 8>(to, from);
+        copy::<26, 8>(to, from);
+        let (first, check) = varied4(self.sum, inner, 0);
+        let [a, b, c, d, rest @ ..] = first.to_le_bytes();
+        to[14..18].copy_from_slice(&[a, b, c, d]);
+        to[18..20].copy_from_slice(&rest[..2]);
+        to[20..22].copy_from_slice(&rest[2..]);
+        to[24..26].copy_from_slice(&check.to_le_bytes());
     }
 
     fn copy_header(&self, frame: &mut [u8]) {
-        let len = self.header_len();
+        let len = self.header_len().min(HEADER_MAX);
         if let (Some(to), Some(from)) = (frame.get_mut(..len), self.header.0.get(..len)) {
             to.copy_from_slice(from);
         }

@@ -20,6 +20,7 @@ pub mod packet;
 pub mod path;
 pub mod path_mtu;
 pub mod pending;
+pub mod pieces;
 pub mod publish;
 pub mod punt;
 pub mod shard;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::clock::{Now, Tick};
 use super::connection::{Direction, Phase};
 use super::counters::Counters;
-use super::hash::HashKey;
+use super::hash::{HashKey, hash_words};
 use super::ids::{BackendId, PortId, WorkerId};
 use super::lane::Lane;
 use super::limiter::Limiter;
@@ -108,6 +108,33 @@ impl OutgoingFrame {
     }
 }
 
+/// Identifications of fragments: no two alike among 65,536 in a row, also in their lower half, and hard to foretell
+/// (RFC 6864 4.3, RFC 7739 5.4).
+struct FragmentIds {
+    key: u64,
+    count: u32,
+}
+
+impl FragmentIds {
+    fn new(key: HashKey, worker: WorkerId) -> Self {
+        let start = hash_words(key, &[worker.0.into()]);
+        Self { key: start, count: (start >> 32) as u32 }
+    }
+
+    fn next(&mut self) -> u32 {
+        self.count = self.count.wrapping_add(1);
+        let mut halves = [self.count as u16, (self.count >> 16) as u16];
+        // Each step can be undone, so different counts stay different; the lower half depends on the lower half alone.
+        for round in 0..3 {
+            let key = (self.key >> (16 * round)) as u16;
+            halves[0] = (halves[0] ^ key).wrapping_mul(0x9e37 | 1);
+            halves[0] ^= halves[0] >> 7;
+        }
+        let [low, high] = halves.map(u32::from);
+        high << 16 | low
+    }
+}
+
 /// See the module.
 pub struct Shard {
     /// Whose shard it is.
@@ -146,6 +173,7 @@ pub struct Shard {
     /// Off, every packet takes the long way, which tests hold the short one to.
     #[cfg(test)]
     pub(super) short_way: bool,
+    fragment_ids: FragmentIds,
     last_tick: Now,
 }
 
@@ -202,8 +230,14 @@ impl Shard {
             plans: vec![Plan::default(); super::path::BURST].into_boxed_slice(),
             #[cfg(test)]
             short_way: true,
+            fragment_ids: FragmentIds::new(config.boot_key.derive(b"fragments"), config.worker),
             last_tick: Now::default(),
         })
+    }
+
+    /// An identification for the fragments of one packet.
+    pub fn fragment_id(&mut self) -> u32 {
+        self.fragment_ids.next()
     }
 
     /// Memory of the connection tables in bytes.

@@ -9,6 +9,8 @@ use super::punt::PuntClass;
 pub enum Verdict {
     /// Leaves by this port.
     Tx(PortId),
+    /// Leaves by this port, but is too long for it: to be sent in pieces, see [`pieces`](super::pieces).
+    Fragment(PortId),
     /// Was turned into our answer to its sender; leaves by this port.
     Reply(PortId),
     /// Is complete but for the next hop's MAC address, which is being asked for: wait in the shard's bounded queue. It
@@ -80,6 +82,9 @@ drop_reasons! {
     TableFull "table_full" "The connection table has no place left; raise dataplane.connections."
     TooBig "too_big" "Does not fit the outgoing MTU, and no error was due to the sender."
     Untranslatable "untranslatable" "Has no counterpart in the backend's or client's IP version (RFC 7915)."
+    TunnelInvalid "tunnel_invalid" "A tunnel from the outer tier to us with a wrong header, or nothing inside that begins as IP does."
+    TunnelNotVip "tunnel_not_vip" "A tunnel from the outer tier to us, and what is inside is not for a VIP."
+    TunnelCongested "tunnel_congested" "A tunnel from the outer tier met congestion, and what is inside does not know ECN (RFC 6040 4.2)."
     NoRoute "no_route" "No port's network holds the next hop, and there is no gateway for its family."
     NoHeadroom "no_headroom" "The packet buffer has no room for the new header."
     NeighborUnresolved "neighbor_unresolved" "The next hop did not answer ARP or neighbour discovery in time."
@@ -95,6 +100,7 @@ drop_reasons! {
     IcmpTunnel "icmp_tunnel" "An ICMP error about one of our tunnel packets, taken in; no error was due to the inner packet's sender."
     IcmpNotServed "icmp_not_served" "An ICMP message that is neither an echo request nor an error."
     EchoLimited "echo_limited" "An echo request beyond the rate limit."
+    NoBuffer "no_buffer" "No packet buffer was free for the pieces of a packet that was too long; raise dataplane.mbufs."
     PuntLimited "punt_limited" "For the host, but beyond the rate limit of its class (`[host]`)."
     PuntFull "punt_full" "For the host, but too many packets of its class already wait there."
     TxFull "tx_full" "The port's transmit queue stayed full."

@@ -13,6 +13,7 @@ pub mod icmp;
 pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
+pub mod packet_sum;
 pub mod parse;
 pub mod pcap;
 pub mod protocol;

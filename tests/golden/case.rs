@@ -10,6 +10,12 @@ use crate::packet::{self, Ip, own_mac};
 pub enum Expect {
     /// Leaves in a GRE tunnel.
     Gre { from: &'static str, to: &'static [&'static str] },
+    /// Leaves in a tunnel of this kind.
+    Tunnel { kind: Kind, from: &'static str, to: &'static [&'static str] },
+    /// The same, the MSS that it announces lowered to this.
+    Clamped { kind: Kind, from: &'static str, to: &'static [&'static str], mss: u16 },
+    /// Leaves in such a tunnel, in so many pieces.
+    Pieces { count: usize, kind: Kind, from: &'static str, to: &'static [&'static str] },
     /// Leaves to a backend, its destination replaced.
     Nat(&'static [&'static str]),
     /// Leaves to the client, its source replaced by the VIP.
@@ -41,9 +47,19 @@ pub enum Expect {
     Drop(&'static str),
 }
 
+/// What a tunnel is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Gre,
+    Ipip,
+    Gue,
+}
+
 /// One packet that comes in.
 #[derive(Clone, Debug)]
 pub struct Input {
+    /// The frame as if it had not come in a tunnel, if it does.
+    pub inside: Option<Vec<u8>>,
     pub port: usize,
     pub at_us: u64,
     pub frame: Vec<u8>,
@@ -88,6 +104,8 @@ pub struct Case {
     pub connections: Option<(u64, u64, u64)>,
     /// Questions to neighbours and announcements: the port and the address that they are about.
     pub asks: Vec<(usize, &'static str)>,
+    /// DSCP and TTL of outer headers where they are set.
+    pub marks: (Option<u8>, u8),
     now_us: u64,
 }
 
@@ -106,6 +124,7 @@ impl Case {
             run: Run::Same,
             connections: Some((0, 0, 0)),
             asks: Vec::new(),
+            marks: (None, 64),
             now_us: 0,
         }
     }
@@ -166,8 +185,18 @@ impl Case {
 
     /// Any frame.
     pub fn frame(&mut self, port: usize, frame: Vec<u8>, expect: Expect) -> &mut Self {
-        self.inputs.push(Input { port, at_us: self.now_us, frame, expect, moves: false });
+        self.inputs.push(Input { inside: None, port, at_us: self.now_us, frame, expect, moves: false });
         self.now_us += 1000;
+        self
+    }
+
+    /// A packet from the gateway's side in a tunnel of an outer tier, which is to become what it would become without.
+    pub fn tunnelled(&mut self, outer: &Ip, inner: &Ip, expect: Expect) -> &mut Self {
+        let gateway = packet::ip(if outer.src.is_ipv4() { "10.0.0.1" } else { "fd00::1" });
+        self.frame(0, outer.frame_from(gateway), expect);
+        if let Some(last) = self.inputs.last_mut() {
+            last.inside = Some(inner.frame_from(gateway));
+        }
         self
     }
 

@@ -8,6 +8,7 @@
 
 mod capture;
 mod case;
+mod cases_encap;
 mod cases_host;
 mod cases_hygiene;
 mod cases_icmp;
@@ -44,6 +45,8 @@ golden! {
     cases_tunnel:
         gre_v4_over_v4 gre_v6_over_v4 gre_v4_over_v6 gre_v6_over_v6 gre_mtu gre_outer_header gre_padding gre_stray
         gre_tunnel_source ip_options dsr whole_address icmp_errors_tunnel;
+    cases_encap:
+        ipip gue tunnel_marks mtu_fragment mss_clamp outer_tier;
     cases_nat:
         nat_one_arm nat_two_arm nat_udp_checksum nat_wrong_checksum nat_ttl icmp_errors_nat nat_tuple_conflict
         nat_no_route;

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use etherparse::{LinkSlice, NetSlice, SlicedPacket};
 use serde_json::Value;
 
-use crate::case::{Case, Expect, Input};
+use crate::case::{Case, Expect, Input, Kind};
 use crate::packet::*;
 
 /// What a rule that is broken looks like.
@@ -146,7 +146,45 @@ pub fn flow_of(frame: &[u8]) -> String {
 pub fn answers(case: &Case, port: usize) -> Vec<bool> {
     let judge = Judge { case, backends: HashMap::new() };
     let outputs = case.inputs.iter().filter(|input| !matches!(input.expect, Expect::Drop(_) | Expect::Host));
-    outputs.filter(|input| judge.out_port(input) == port).map(|input| is_answer(&input.expect)).collect()
+    let outputs = outputs.filter(|input| judge.out_port(input) == port);
+    outputs.flat_map(|input| std::iter::repeat_n(is_answer(&input.expect), frames_of(&input.expect))).collect()
+}
+
+/// How many frames come out.
+fn frames_of(expect: &Expect) -> usize {
+    if let Expect::Pieces { count, .. } = expect { *count } else { 1 }
+}
+
+/// The frame that these are the fragments of, each with what a fragment has.
+fn whole(pieces: &[&Vec<u8>]) -> Result<Vec<u8>, String> {
+    let first = pieces.first().ok_or("nothing came out")?;
+    let v4 = first[12..14] == [8, 0];
+    let start = if v4 { 34 } else { 62 };
+    let (mut data, mut id) = (Vec::<u8>::new(), None);
+    for (number, piece) in pieces.iter().enumerate() {
+        rule(piece.len() > start && piece.len() <= 1514, "a piece of a wrong length")?;
+        let (field, this_id) = match v4 {
+            true => (u16::from_be_bytes([piece[20], piece[21]]), piece[18..20].to_vec()),
+            false => (u16::from_be_bytes([piece[56], piece[57]]), piece[58..62].to_vec()),
+        };
+        let (offset, more) = if v4 { ((field & 0x1fff) * 8, field >> 13) } else { (field & 0xfff8, field & 7) };
+        same("a piece's offset", usize::from(offset), data.len())?;
+        same("a piece's flags", more, u16::from(number + 1 < pieces.len()))?;
+        same("a piece's identification", &this_id, id.get_or_insert(this_id.clone()))?;
+        data.extend(&piece[start..]);
+    }
+    let mut frame = first[..if v4 { 34 } else { 54 }].to_vec();
+    if v4 {
+        frame[16..18].copy_from_slice(&(20 + data.len() as u16).to_be_bytes());
+        frame[20..22].fill(0);
+        fix_header(&mut frame[14..34]);
+    } else {
+        same("the fragments' next header", first[20], 44)?;
+        frame[20] = first[54];
+        frame[18..20].copy_from_slice(&(data.len() as u16).to_be_bytes());
+    }
+    frame.extend(data);
+    Ok(frame)
 }
 
 fn is_answer(expect: &Expect) -> bool {
@@ -184,6 +222,12 @@ pub fn judge(case: &Case, outputs: &[Vec<Vec<u8>>], stats: &Value) -> Check {
             sent += 1
         }
         let queue = &mut left[port];
+        if matches!(input.expect, Expect::Pieces { .. }) {
+            let pieces: Vec<_> = queue.drain(..frames_of(&input.expect).min(queue.len())).collect();
+            let frame = whole(&pieces).map_err(failed)?;
+            judge.one(input, port, &frame).map_err(failed)?;
+            continue;
+        }
         // Several workers race, so any frame that fits will do; else it is the next one.
         let places = if case.run == crate::case::Run::Flows { queue.len() } else { queue.len().min(1) };
         let mut why = "nothing came out".to_owned();
@@ -254,7 +298,7 @@ impl Judge<'_> {
     fn out_port(&self, input: &Input) -> usize {
         use Expect::*;
         let to = match &input.expect {
-            Gre { to, .. } | Direct(to) => ip(to[0]),
+            Gre { to, .. } | Tunnel { to, .. } | Clamped { to, .. } | Pieces { to, .. } | Direct(to) => ip(to[0]),
             Nat(to) | ErrorToBackend(to) => socket(to[0]).ip(),
             Back(_) => View::read(&input.frame).map_or(ip("10.0.0.1"), |view| view.dst),
             ErrorToClient(_, client) => socket(client).ip(),
@@ -273,14 +317,25 @@ impl Judge<'_> {
             Expect::Advert => return self.advert(input, out),
             _ => {}
         }
-        let was = View::read(&input.frame)?;
+        let was = View::read(input.inside.as_ref().unwrap_or(&input.frame))?;
         let is = View::read(out)?;
         same("source MAC address", is.src_mac, self.case.own_mac(port))?;
         // An answer in place may keep a tag that only carries a priority.
         let tags = is.vlans.iter().copied().filter(|&vid| vid != 0 || !matches!(input.expect, Expect::Echo));
         same("VLAN tags", tags.collect::<Vec<_>>(), self.case.vlans[port].into_iter().collect())?;
         match &input.expect {
-            Expect::Gre { from, to } => self.gre(input, &was, &is, from, to),
+            Expect::Gre { from, to } => self.tunnel(input, &was, &is, (Kind::Gre, from, to)),
+            Expect::Tunnel { kind, from, to } | Expect::Pieces { kind, from, to, .. } => {
+                self.tunnel(input, &was, &is, (*kind, from, to))
+            }
+            Expect::Clamped { kind, from, to, mss } => {
+                let mut lowered = View::read(input.inside.as_ref().unwrap_or(&input.frame))?;
+                let at = lowered.l4 + 22;
+                lowered.packet[at..at + 2].copy_from_slice(&mss.to_be_bytes());
+                let (src, dst, l4) = (lowered.src, lowered.dst, lowered.l4);
+                fix_l4(src, dst, TCP, &mut lowered.packet[l4..]);
+                self.tunnel(input, &lowered, &is, (*kind, from, to))
+            }
             Expect::Direct(to) => self.direct(input, &was, &is, to),
             Expect::Nat(to) => self.nat(input, &was, &is, to),
             Expect::Back(vip) => self.back(&was, &is, socket(vip)),
@@ -320,22 +375,46 @@ impl Judge<'_> {
         same("the connection's backend", &backend, &*known)
     }
 
-    fn gre(&mut self, input: &Input, was: &View, is: &View, from: &str, to: &[&str]) -> Check {
+    fn tunnel(&mut self, input: &Input, was: &View, is: &View, (kind, from, to): (Kind, &str, &[&str])) -> Check {
         rule(to.iter().any(|&b| ip(b) == is.dst), format!("{} is no backend of this service", is.dst))?;
         same("next hop", is.dst_mac, self.hop(is.dst).1)?;
         same("outer source", is.src, ip(from))?;
-        same("outer protocol", is.protocol, 47)?;
         same("outer header length", is.l4, if is.src.is_ipv4() { 20 } else { 40 })?;
         same("bytes behind the packet", is.trailer, 0)?;
-        same("outer TTL", is.ttl, 64)?;
-        same("outer DSCP and ECN", is.tos, was.tos)?;
+        let (dscp, ttl) = self.case.marks;
+        same("outer TTL", is.ttl, ttl)?;
+        same("outer DSCP and ECN", is.tos, dscp.map_or(was.tos, |dscp| dscp << 2 | was.tos & 3))?;
+        let in_pieces = matches!(input.expect, Expect::Pieces { .. });
         if is.src.is_ipv4() {
-            same("outer DF", is.df, was.df)?;
+            same("outer DF", is.df, was.df && !in_pieces)?;
         }
-        same("GRE flags and version", &is.upper()[..2], &[0, 0][..])?;
-        same("GRE protocol", &is.upper()[2..4], &ethertype(was.src).to_be_bytes()[..])?;
-        same("the inner packet", &is.upper()[4..], &was.packet[..])?;
-        rule(is.packet.len() <= self.case.mtu(), "longer than the MTU")?;
+        let (protocol, len) = match (kind, was.src.is_ipv4()) {
+            (Kind::Gre, _) => (47, 4),
+            (Kind::Ipip, true) => (4, 0),
+            (Kind::Ipip, false) => (41, 0),
+            (Kind::Gue, _) => (UDP, 8),
+        };
+        same("outer protocol", is.protocol, protocol)?;
+        let (between, inner) = is.upper().split_at(len);
+        match kind {
+            Kind::Ipip => {}
+            Kind::Gre => {
+                same("GRE flags and version", &between[..2], &[0, 0][..])?;
+                same("GRE protocol", &between[2..], &ethertype(was.src).to_be_bytes()[..])?;
+            }
+            Kind::Gue => {
+                let word = |at: usize| u16::from_be_bytes([between[at], between[at + 1]]);
+                rule(word(0) >= 49_152, "a source port that is not dynamic")?;
+                same("GUE's port", word(2), 6080)?;
+                same("UDP length", usize::from(word(4)), is.upper().len())?;
+                match is.src.is_ipv4() {
+                    true => same("UDP checksum", word(6), 0)?,
+                    false => same("the UDP checksum's sum", is.l4_sum(), 0xffff)?,
+                }
+            }
+        }
+        same("the inner packet", inner, &was.packet[..])?;
+        rule(in_pieces || is.packet.len() <= 1500, "longer than the MTU")?;
         self.sticks(input, was, is.dst.to_string(), to)
     }
 

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Network namespaces with real clients, routers and servers around one tidegate.
 #
-#   source lib.sh; tg_init NAME; tg_layout one-arm|two-arm nat|gre|dsr; tg_config FILE; tg_start; ...
+#   source lib.sh; tg_init NAME; tg_layout one-arm|two-arm nat|gre|ipip|gue|dsr; tg_config FILE; tg_start; ...
 #
 # two-arm                                        one-arm
 #   client --- [clients] --- wan tidegate lan      client --- router --- [servers] --- net tidegate
@@ -269,7 +269,7 @@ tg_route() {
 
 # ---- layouts ---------------------------------------------------------------------------------------------------
 
-# tg_layout one-arm|two-arm nat|gre|dsr, or one-arm nat+gre with a second VIP, GRE_VIP4, for GRE. Sets VIP4, VIP6, TG_BACKENDS4, TG_BACKENDS6 and TG_PORTS (the configuration).
+# tg_layout one-arm|two-arm nat|gre|ipip|gue|dsr, or one-arm nat+gre with a second VIP, GRE_VIP4, for GRE. Sets VIP4, VIP6, TG_BACKENDS4, TG_BACKENDS6 and TG_PORTS (the configuration).
 tg_layout() {
     TG_MODE=$2
     local host number
@@ -293,7 +293,7 @@ tg_layout() {
     *) tg_fail "no layout $1" ;;
     esac
     case $TG_MODE in
-    gre | dsr) tg_vips_on_servers "$VIP4" "$VIP6" ;;
+    gre | ipip | gue | dsr) tg_vips_on_servers "$VIP4" "$VIP6" ;;
     nat+gre) tg_gre_beside_nat ;;
     esac
 }
@@ -338,8 +338,10 @@ tg_one_arm() {
         net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth1.send_redirects=0
     tg_route client default via 10.0.0.254
     tg_route client default via fd00:a::fe
-    # With GRE the router asks for the VIP itself; servers that have it too must keep quiet.
-    [ "$TG_MODE" != gre ] || via4="" via6=""
+    # With tunnels the router asks for the VIP itself; servers that have it too must keep quiet.
+    case $TG_MODE in
+    gre | ipip | gue) via4="" via6="" ;;
+    esac
     # shellcheck disable=SC2086 # none or two words
     tg_route router "$VIP4/32" $via4 dev eth1
     # shellcheck disable=SC2086
@@ -453,11 +455,11 @@ start_servers() {
     for name in $TG_SERVERS; do
         start_server "$name" "${1:-python}"
         case $TG_MODE in
-        *gre) ;;
+        *gre | ipip | gue) ;;
         *) continue ;;
         esac
-        on_background "$name" "gre-$name" python3 "$TG_LIB/gre_decap.py"
-        tg_await_line "gre-$name" ready "$TG_LAST_PID"
+        on_background "$name" "tunnel-$name" python3 "$TG_LIB/tunnel_decap.py" --encap "${TG_MODE#nat+}"
+        tg_await_line "tunnel-$name" ready "$TG_LAST_PID"
     done
 }
 

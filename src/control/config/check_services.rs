@@ -10,7 +10,7 @@ use super::draft_service::{BackendSpans, ServiceSpans};
 use super::model::{Backend, Config, Service};
 use super::net::same_family;
 use super::source::{Findings, Span};
-use super::words::{ClientAddress, Mode, Protocol, State};
+use super::words::{ClientAddress, Mode, MtuPolicy, Protocol, State};
 
 /// Addresses that have an owner.
 pub struct Owners<'d> {
@@ -134,6 +134,7 @@ fn check_service(service: &Service, spans: &ServiceSpans, findings: &mut Finding
             findings.warning(span, format!("`tunnel_source` {source} is not of the family of any backend"));
         }
     }
+    check_tunnel(service, spans, findings);
     let slots = service.maglev_size as usize;
     if slots < backends.len() {
         let at = spans.maglev_size.as_ref().unwrap_or(&spans.header);
@@ -170,6 +171,29 @@ fn check_client_address(service: &Service, spans: &ServiceSpans, findings: &mut 
             "`client_address` \"{client_address}\" is for protocol tcp, not {protocol}; leave it out or write \"none\""
         );
         findings.error(span, message);
+    }
+}
+
+/// Notes tunnel keys that the mode does not use.
+fn check_tunnel(service: &Service, spans: &ServiceSpans, findings: &mut Findings) {
+    let mode = service.mode;
+    if spans.mode.is_none() {
+        return;
+    }
+    for (key, span) in [("tunnel_dscp", &spans.tunnel_dscp), ("tunnel_ttl", &spans.tunnel_ttl)] {
+        if let (Some(span), false) = (span, mode.is_tunnel()) {
+            findings.warning(span, format!("`{key}` is for tunnel modes; mode {mode} does not use it"));
+        }
+    }
+    if let (Some(span), true) = (&spans.gue_port, mode != Mode::Gue) {
+        findings.warning(span, format!("`gue_port` is for mode gue; mode {mode} does not use it"));
+    }
+    let Some(span) = &spans.mtu_policy else { return };
+    if service.mtu_policy == MtuPolicy::Fragment && !mode.is_tunnel() {
+        findings.warning(span, format!("`mtu_policy` fragment is for tunnel modes; in mode {mode} it is signal"));
+    }
+    if service.mtu_policy == MtuPolicy::Clamp && service.protocol == Protocol::Udp {
+        findings.warning(span, "`mtu_policy` clamp is for TCP; for udp it is signal");
     }
 }
 

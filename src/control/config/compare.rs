@@ -53,6 +53,7 @@ fn port_changes(old: &Port, new: &Port) -> impl Iterator<Item = &'static str> {
         ("mtu", old.mtu != new.mtu),
         ("mac", old.mac != new.mac),
         ("vlan", old.vlan != new.vlan),
+        ("decapsulate_from", old.decapsulate_from != new.decapsulate_from),
         ("spread", old.spread != new.spread),
         ("neighbors", old.neighbors != new.neighbors),
         ("host", old.host != new.host),
@@ -190,6 +191,10 @@ fn service_changes(old: &Service, new: &Service) -> impl Iterator<Item = &'stati
         ("mode", old.mode != new.mode),
         ("scheduler", old.scheduler != new.scheduler),
         ("tunnel_source", old.tunnel_source != new.tunnel_source),
+        ("tunnel_dscp", old.tunnel_dscp != new.tunnel_dscp),
+        ("tunnel_ttl", old.tunnel_ttl != new.tunnel_ttl),
+        ("gue_port", old.gue_port != new.gue_port),
+        ("mtu_policy", old.mtu_policy != new.mtu_policy),
         ("local_addresses", old.local_addresses != new.local_addresses),
         ("local_ports", old.local_ports != new.local_ports),
         ("reset_idle", old.reset_idle != new.reset_idle),
@@ -276,7 +281,7 @@ address = "10.1.0.12"
             "dataplane.workers; dataplane.connections; dataplane.local_port_rest; dataplane.mbufs; dataplane.eal; dataplane.hash_key; \
              dataplane.idle; control.socket; control.grace; host"
         );
-        let port = "device = 'net_null9'\nmtu = 1400\nmac = '02:00:00:00:00:01'\nvlan = 7\nspread = 'queues'\ngateway = '10.0.0.1'\n\
+        let port = "device = 'net_null9'\nmtu = 1400\nmac = '02:00:00:00:00:01'\nvlan = 7\nspread = 'queues'\ndecapsulate_from = ['10.0.0.0/24']\ngateway = '10.0.0.1'\n\
                     gateway6 = 'fe80::1'\nneighbors = { '10.0.0.3' = '02:00:00:00:00:03' }\n\
                     host = 'on'\nhost_device = 'h'";
         assert_eq!(
@@ -289,6 +294,7 @@ address = "10.1.0.12"
                 "mtu",
                 "mac",
                 "vlan",
+                "decapsulate_from",
                 "spread",
                 "neighbors",
                 "host",

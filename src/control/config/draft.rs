@@ -183,6 +183,7 @@ fn read_port(mut table: Reader<'_, '_, '_>) -> (Port, PortSpans) {
     let (mtu, mtu_span) = split(table.int("mtu"));
     let (mac, _) = split(table.parsed("mac", station_mac));
     let (vlan, _) = split(table.int("vlan"));
+    let decapsulate_from = read_outer_tier(&mut table);
     let spread = table.word("spread").map_or(Spread::Auto, Spanned::into_inner);
     let mut port = Port {
         name: name.unwrap_or_default(),
@@ -193,6 +194,7 @@ fn read_port(mut table: Reader<'_, '_, '_>) -> (Port, PortSpans) {
         mtu: mtu.unwrap_or(1500),
         mac,
         vlan,
+        decapsulate_from,
         spread,
         neighbors: Default::default(),
         host: table.word("host").map_or(HostPath::Auto, Spanned::into_inner),
@@ -234,6 +236,22 @@ fn read_addresses(table: &mut Reader<'_, '_, '_>) -> (Vec<IpNet>, Vec<Span>) {
         table.findings.error(&span, format!("`addresses` cannot hold {net}: {fault}"));
     }
     good.into_iter().unzip()
+}
+
+/// Networks, whose addresses may also be written with host bits.
+fn read_outer_tier(table: &mut Reader<'_, '_, '_>) -> Vec<IpNet> {
+    let mut good = Vec::new();
+    for net in table.parsed_items("decapsulate_from", keys::ADDRESSES_MAX, IpNet::parse) {
+        let (span, net) = (net.span(), net.into_inner());
+        if net.prefix_len() == 0 {
+            let message =
+                format!("`decapsulate_from` cannot hold {net}: anybody could send packets past the edge then");
+            table.findings.error(&span, message);
+        } else if is_usable(table.findings, "decapsulate_from", net.address(), &span) {
+            good.push(net);
+        }
+    }
+    good
 }
 
 fn read_neighbors(table: &mut Reader<'_, '_, '_>, port: &mut Port) -> Vec<(IpAddr, Span)> {

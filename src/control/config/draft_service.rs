@@ -3,13 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use toml::Spanned;
+
 use super::draft::split;
 use super::keys;
 use super::model::{Backend, Health, HealthCheck, Service, Timeouts};
 use super::reader::{Reader, is_usable};
 use super::source::Span;
-use super::values::{ports, status};
-use super::words::{ClientAddress, HealthType, Mode, Protocol, Scheduler, State};
+use super::values::{dscp, ports, status};
+use super::words::{ClientAddress, HealthType, Mode, MtuPolicy, Protocol, Scheduler, State};
 
 /// Places of a service's values; `None` where a value is left out or bad.
 pub struct ServiceSpans {
@@ -21,6 +23,11 @@ pub struct ServiceSpans {
     pub port_is_good: bool,
     pub mode: Option<Span>,
     pub tunnel_source: Option<Span>,
+    /// The keys, where they are there.
+    pub tunnel_dscp: Option<Span>,
+    pub tunnel_ttl: Option<Span>,
+    pub gue_port: Option<Span>,
+    pub mtu_policy: Option<Span>,
     /// The key, where there is one.
     pub local_addresses: Option<Span>,
     pub client_address: Option<Span>,
@@ -58,6 +65,10 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
     let (scheduler, _) = split(table.word("scheduler"));
     let (tunnel_source, tunnel_source_span) = split(table.address("tunnel_source"));
     let (client_address, client_address_span) = split(table.word("client_address"));
+    let tunnel_dscp = table.read("tunnel_dscp", |value, _| dscp(value)).and_then(Spanned::into_inner);
+    let (tunnel_ttl, _) = split(table.int("tunnel_ttl"));
+    let (gue_port, _) = split(table.int("gue_port"));
+    let (mtu_policy, _) = split(table.word("mtu_policy"));
     let (maglev_size, maglev_size_span) = split(table.int("maglev_size"));
     let (unreachable, _) = split(table.flag("unreachable"));
     let port_is_good = table.has("port") == port.is_some() && table.has("protocol") == protocol_span.is_some();
@@ -76,6 +87,10 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
         mode: mode.unwrap_or(Mode::Gre),
         scheduler: scheduler.unwrap_or(Scheduler::Maglev),
         tunnel_source,
+        tunnel_dscp,
+        tunnel_ttl: tunnel_ttl.unwrap_or(64),
+        gue_port: gue_port.unwrap_or(6080),
+        mtu_policy: mtu_policy.unwrap_or(MtuPolicy::Signal),
         local_addresses,
         local_ports: local_ports.unwrap_or(1024..=65_535),
         reset_idle: reset_idle.unwrap_or(false),
@@ -95,6 +110,10 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
         port_is_good,
         mode: mode_span,
         tunnel_source: tunnel_source_span,
+        tunnel_dscp: table.key_span("tunnel_dscp"),
+        tunnel_ttl: table.key_span("tunnel_ttl"),
+        gue_port: table.key_span("gue_port"),
+        mtu_policy: table.key_span("mtu_policy"),
         local_addresses: table.key_span("local_addresses"),
         client_address: client_address_span,
         local_address_spans,

@@ -1,7 +1,9 @@
 //! Every key the parser knows, with its type, range, default and meaning: the parser, the messages and the tests of the
 //! documentation read this one table.
 
-use super::words::{ClientAddress, HealthType, HostPath, Idle, Mode, Protocol, Scheduler, Spread, State, Word};
+use super::words::{
+    ClientAddress, HealthType, HostPath, Idle, Mode, MtuPolicy, Protocol, Scheduler, Spread, State, Word,
+};
 
 /// One table of the file.
 #[derive(Debug)]
@@ -230,11 +232,18 @@ pub static PORT: TableDoc = TableDoc {
         key("mac", Kind::Mac, "the device's own", INIT, "Own MAC address; `replay` needs it"),
         key("vlan", Kind::Int { min: 1, max: 4094 }, "untagged", INIT, "VLAN of all traffic on the port"),
         key(
+            "decapsulate_from",
+            Kind::Networks,
+            "[]",
+            INIT,
+            "Networks of an outer tier of balancers: GRE and IPIP from there to an own address is taken off, and the packet inside is balanced",
+        ),
+        key(
             "spread",
             Kind::Word(words::<Spread>),
             "\"auto\"",
             INIT,
-            "How packets get to the worker that owns their connection: `auto` trusts the RSS of a device that tells how it hashes, and hands over in software else; `queues` trusts the device's queues in any case (gre and dsr; nat is always handed over)",
+            "How packets get to the worker that owns their connection: `auto` trusts the RSS of a device that tells how it hashes, and hands over in software else; `queues` trusts the device's queues in any case (tunnels and dsr; nat is always handed over)",
         ),
         key(
             "neighbors",
@@ -290,6 +299,26 @@ pub static SERVICE: TableDoc = TableDoc {
             "the leaving port's first address",
             RELOAD,
             "Outer source of the tunnel to backends of its family",
+        ),
+        key(
+            "tunnel_dscp",
+            Kind::Other {
+                what: "integer or string",
+                range: "0 to 63, or `\"copy\"`",
+                expected: "\"copy\" or an integer from 0 to 63",
+            },
+            "\"copy\"",
+            RELOAD,
+            "DSCP of outer headers; `copy` takes the packet's own",
+        ),
+        key("tunnel_ttl", Kind::Int { min: 1, max: 255 }, "64", RELOAD, "TTL or hop limit of outer headers"),
+        key("gue_port", Kind::Int { min: 1, max: 65_535 }, "6080", RELOAD, "UDP port that backends take GUE on"),
+        key(
+            "mtu_policy",
+            Kind::Word(words::<MtuPolicy>),
+            "\"signal\"",
+            RELOAD,
+            "What becomes of packets that do not fit: `signal` tells the sender, `fragment` sends the tunnel's packets in pieces, `clamp` is `signal` and lowers the MSS of SYNs",
         ),
         key(
             "local_addresses",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::errors::Diagnostic;
 use super::net::IpNet;
-use super::words::{ClientAddress, HostPath, Idle, Mode, Protocol, Scheduler, Spread, State};
+use super::words::{ClientAddress, HostPath, Idle, Mode, MtuPolicy, Protocol, Scheduler, Spread, State};
 use crate::lb::punt::PuntRates;
 use crate::wire::ethernet::MacAddr;
 
@@ -115,6 +115,8 @@ pub struct Port {
     pub mac: Option<MacAddr>,
     /// VLAN identifier of all traffic on the port, 1..=4094; `None` means untagged.
     pub vlan: Option<u16>,
+    /// Networks of an outer tier of balancers, whose tunnels to our addresses are taken off.
+    pub decapsulate_from: Vec<IpNet>,
     /// How its packets are spread over the workers.
     pub spread: Spread,
     /// Static neighbours; others are resolved by ARP and ND.
@@ -142,6 +144,14 @@ pub struct Service {
     pub scheduler: Scheduler,
     /// Outer source of the tunnel for backends of its family, in place of the leaving port's first address.
     pub tunnel_source: Option<IpAddr>,
+    /// DSCP of outer headers, 0..=63; `None` means the packet's own.
+    pub tunnel_dscp: Option<u8>,
+    /// TTL and hop limit of outer headers, 1..=255.
+    pub tunnel_ttl: u8,
+    /// UDP port that backends take GUE on.
+    pub gue_port: u16,
+    /// What becomes of packets that do not fit.
+    pub mtu_policy: MtuPolicy,
     /// Addresses that full-nat connects from.
     pub local_addresses: Vec<IpAddr>,
     /// Ports that full-nat connects from, inside 1..=65535.

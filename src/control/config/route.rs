@@ -81,6 +81,7 @@ mod tests {
             vlan: None,
             host: HostPath::Auto,
             host_device: None,
+            decapsulate_from: Vec::new(),
             spread: super::super::words::Spread::Auto,
             neighbors: Default::default(),
         }

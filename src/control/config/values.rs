@@ -92,6 +92,15 @@ pub fn ports(text: &str) -> Option<RangeInclusive<u16>> {
     (!range.is_empty()).then_some(range)
 }
 
+/// `"copy"`, which is `None`, or 0..=63.
+pub fn dscp(value: &DeValue<'_>) -> Option<Option<u8>> {
+    match value {
+        DeValue::Integer(_) => u8::try_from(integer(value)?).ok().filter(|dscp| *dscp < 64).map(Some),
+        DeValue::String(text) => (text == "copy").then_some(None),
+        _ => None,
+    }
+}
+
 /// Whether `text` may name a port, service or backend.
 pub fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
@@ -196,6 +205,18 @@ mod tests {
         assert_eq!(range("'200-399'"), Some(200..=399));
         for text in ["99", "600", "'399-200'", "'200-'", "'-'", "''", "'+20'", "'2xx'", "2e2", "-200"] {
             assert_eq!(range(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn dscps() {
+        let read = |text| with_value(text, dscp);
+        assert_eq!(
+            (read("0"), read("63"), read("0x2e"), read("'copy'")),
+            (Some(Some(0)), Some(Some(63)), Some(Some(46)), Some(None))
+        );
+        for text in ["64", "-1", "256", "''", "'Copy'", "'46'", "1.0", "true"] {
+            assert_eq!(read(text), None, "{text}");
         }
     }
 

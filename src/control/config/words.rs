@@ -61,7 +61,7 @@ words! {
         /// Only the destination MAC address changes; the backend is on-link and answers directly.
         Dsr = "dsr",
     }
-    supported: Nat FullNat Gre Dsr
+    supported: Nat FullNat Gre Ipip Gue Dsr
 }
 
 impl Mode {
@@ -87,6 +87,19 @@ words! {
         Toa = "toa",
     }
     supported: None ProxyV2 Toa
+}
+
+words! {
+    /// What becomes of packets that do not fit the way to their backend (RFC 4459).
+    MtuPolicy {
+        /// The sender is told; packets without DF are sent in pieces.
+        Signal = "signal",
+        /// All are sent in pieces.
+        Fragment = "fragment",
+        /// As `signal`, and SYNs announce segments that fit.
+        Clamp = "clamp",
+    }
+    supported: Signal Fragment Clamp
 }
 
 words! {

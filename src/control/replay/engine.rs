@@ -15,6 +15,7 @@ use crate::lb::news::News;
 use crate::lb::packet::{HeapPacket, Packet};
 use crate::lb::path::{self, BURST, Origin};
 use crate::lb::pending::Pending;
+use crate::lb::pieces::{PIECES_MAX, Pieces, is_too_long};
 use crate::lb::publish::Published;
 use crate::lb::shard::{Shard, ShardConfig};
 use crate::lb::snapshot::Snapshot;
@@ -160,6 +161,10 @@ impl Engine {
                 counters.tx_bytes.add(packet.frame_len() as u64);
                 outputs.write(out, timestamp_ns, packet.bytes())?;
             }
+            Verdict::Fragment(out) => {
+                let mtu = self.snapshot.port(out).map_or(0, |port| port.mtu);
+                w.send_in_pieces(out, mtu, &packet, outputs, timestamp_ns)?;
+            }
             Verdict::Reply(out) => {
                 counters.replies.add(1);
                 outputs.write(out, timestamp_ns, packet.bytes())?;
@@ -197,7 +202,7 @@ impl Engine {
             }
         }
         for w in &mut self.workers {
-            w.settle(outputs, timestamp_ns)?;
+            w.settle(&snapshot, outputs, timestamp_ns)?;
             for out in w.shard.outbox.drain(..) {
                 outputs.write(out.port, timestamp_ns, out.frame.as_bytes())?;
             }
@@ -248,9 +253,10 @@ impl Worker {
     }
 
     /// Sends what waited for next hops that answered, and drops what waited for those that did not.
-    fn settle(&mut self, outputs: &mut Outputs, timestamp_ns: u64) -> Result<(), ReplayError> {
+    fn settle(&mut self, snapshot: &Snapshot, outputs: &mut Outputs, timestamp_ns: u64) -> Result<(), ReplayError> {
         let Self { shard, pending, .. } = self;
         let mut failed = None;
+        let mut too_long = Vec::new();
         while let Some((slot, answered)) = shard.settled.pop() {
             let mac = if answered { shard.neighbors.mac(slot) } else { None };
             let counters = &shard.counters;
@@ -258,11 +264,44 @@ impl Worker {
                 counters.held.sub(1);
                 let Some(mac) = mac else { return counters.drop_one(DropReason::NeighborUnresolved) };
                 path::complete(&mut packet, mac);
+                let mtu = snapshot.port(port).map_or(u16::MAX, |port| port.mtu);
+                if is_too_long(packet.bytes(), packet.frame_len(), mtu) {
+                    return too_long.push((port, mtu, packet));
+                }
                 counters.tx_packets.add(1);
                 counters.tx_bytes.add(packet.frame_len() as u64);
                 failed = outputs.write(port, timestamp_ns, packet.bytes()).err().or(failed.take());
             });
         }
+        for (port, mtu, packet) in too_long {
+            self.send_in_pieces(port, mtu, &packet, outputs, timestamp_ns)?;
+        }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Sends a packet that does not fit the port in fragments that do.
+    fn send_in_pieces(
+        &mut self,
+        port: PortId,
+        mtu: u16,
+        packet: &HeapPacket,
+        outputs: &mut Outputs,
+        timestamp_ns: u64,
+    ) -> Result<(), ReplayError> {
+        let frame = packet.bytes();
+        let pieces = Pieces::new(frame, mtu, self.shard.fragment_id());
+        let counters = &self.shard.counters;
+        let Some(pieces) = pieces.filter(|pieces| pieces.clone().count() <= PIECES_MAX) else {
+            counters.drop_one(DropReason::TooBig);
+            return Ok(());
+        };
+        counters.tx_packets.add(1);
+        for piece in pieces {
+            let fragment = [piece.header(), frame.get(piece.data.clone()).unwrap_or_default()].concat();
+            counters.tx_bytes.add(fragment.len() as u64);
+            counters.fragments_sent.add(1);
+            outputs.write(port, timestamp_ns, &fragment)?;
+        }
+        Ok(())
     }
 }

@@ -134,6 +134,7 @@ impl Bench {
                 sampler: Sampler::new(Arc::new(Latency::default()), clock, 1),
                 pool: pool.clone(),
                 host: None,
+                mtus: snapshot.ports().map(|(_, port)| port.mtu).collect(),
                 announce: Vec::new(),
                 clock,
             }

@@ -5,8 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::lb::clock::Tick;
 use crate::lb::ids::PortId;
-use crate::lb::snapshot::Mode;
-use crate::lb::snapshot::Snapshot;
+use crate::lb::snapshot::{Mode, Snapshot, TunnelSpec};
 use crate::lb::testing::*;
 use crate::wire::parse::parse;
 
@@ -14,9 +13,17 @@ const LAN_ID: PortId = PortId(1);
 
 /// All modes, the second port on this VLAN.
 fn snapshot(vlan: Option<u16>) -> Snapshot {
+    snapshot_of(vlan, Mode::Gre, TunnelSpec::default())
+}
+
+/// The same with this instead of plain GRE.
+fn snapshot_of(vlan: Option<u16>, mode: Mode, tunnel: TunnelSpec) -> Snapshot {
     let mut spec = all_modes();
     // Full-NAT has no lanes.
     spec.services.retain(|service| service.mode != Mode::FullNat);
+    for service in spec.services.iter_mut().filter(|service| service.mode == Mode::Gre) {
+        (service.mode, service.tunnel) = (mode, tunnel);
+    }
     spec.ports[1].vlan = vlan;
     Snapshot::build(spec, None).unwrap()
 }
@@ -32,8 +39,18 @@ fn written(lane: &Lane, packet: &[u8], parsed: &Parsed, rubbish: u8) -> Vec<u8> 
     let mut frame = vec![rubbish; lane.header_len()];
     frame.extend(packet);
     let start = packet.first_chunk().map_or(0, |start| u64::from_le_bytes(*start));
-    lane.write(&mut frame, start, parsed.ip_len, parsed.kind == Kind::V6);
+    lane.write(&mut frame, start, parsed.ip_len, parsed.kind == Kind::V6, &words(packet, parsed));
     frame
+}
+
+/// The five-tuple of an IP packet.
+fn words(packet: &[u8], parsed: &Parsed) -> Words {
+    let frame = [vec![0; usize::from(parsed.l3)], packet[..packet.len().min(64)].to_vec()].concat();
+    if parsed.kind == Kind::V6 {
+        Words::of(&parsed.five_tuple_v6(&frame))
+    } else {
+        Words::of(&parsed.five_tuple_v4(&frame))
+    }
 }
 
 /// The same, worked out piece by piece.
@@ -47,7 +64,9 @@ fn expected(snapshot: &Snapshot, backend: &Backend, mac: MacAddr, packet: &[u8],
     }
     frame.extend(ethertype.to_be_bytes());
     if let Some(outer) = &backend.outer {
-        frame.extend(&outer.header(parsed)[..outer.overhead()]);
+        let entropy = outer.vary().entropy(&words(packet, parsed), parsed.kind == Kind::V6);
+        let inner = Inner { entropy, ..Inner::of(parsed) };
+        frame.extend(&outer.header(&inner, packet)[..outer.overhead()]);
     }
     frame.extend(packet);
     frame
@@ -63,9 +82,14 @@ fn packet(v6: bool, is_udp: bool, tos: u8, id: u16, df: bool, len: usize, ttl: u
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn a_lane_writes_what_is_worked_out_for_each_packet(
         vlan in prop_oneof![Just(None), (1u16..4095).prop_map(Some)],
+        mode in prop::sample::select(vec![Mode::Gre, Mode::Ipip, Mode::Gue]),
+        tunnel in (1u16.., 1u8.., prop::option::of(0u8..64))
+            .prop_map(|(gue_port, ttl, dscp)| TunnelSpec { gue_port, ttl, dscp }),
         mac: [u8; 6],
         first in (any::<bool>(), any::<u8>(), any::<u16>(), any::<bool>(), 0usize..1400, any::<u8>()),
         packets in prop::collection::vec(
@@ -74,7 +98,7 @@ proptest! {
         ),
         rubbish: u8,
     ) {
-        let (snapshot, mac) = (snapshot(vlan), MacAddr(mac));
+        let (snapshot, mac) = (snapshot_of(vlan, mode, tunnel), MacAddr(mac));
         let mut tunnels = 0;
         for service in snapshot.services() {
             let v6 = service.vip.is_ipv6();
@@ -91,6 +115,7 @@ proptest! {
                     let (found, wanted) =
                         (written(&lane, &packet, &parsed, rubbish), expected(&snapshot, backend, mac, &packet, &parsed));
                     let headers = lane.header_len() + 8;
+                    prop_assert_eq!(found.len(), wanted.len());
                     prop_assert!(found == wanted, "{:02x?} instead of {:02x?}", &found[..headers], &wanted[..headers]);
                 }
             }
@@ -102,11 +127,16 @@ proptest! {
 /// The sum of the outer header meets every traffic class and every length that there is.
 #[test]
 fn every_class_and_every_length_has_a_right_outer_header() {
-    let snapshot = snapshot(None);
+    for mode in [Mode::Gre, Mode::Ipip] {
+        every_class_and_every_length(&snapshot_of(None, mode, TunnelSpec::default()));
+    }
+}
+
+fn every_class_and_every_length(snapshot: &Snapshot) {
     let backend = snapshot.backends().find(|b| b.id.slot() == 8).unwrap();
     let outer = backend.outer.as_ref().unwrap();
     let (packet, mut parsed) = packet(false, false, 0, 0, false, 0, 64);
-    let lane = lane(&snapshot, backend, backend_mac(3), &parsed);
+    let lane = lane(snapshot, backend, backend_mac(3), &parsed);
     let mut check = |tos: u8, len: u16, id: u16, df: bool| {
         let mut packet = packet.clone();
         packet[1] = tos;
@@ -115,7 +145,7 @@ fn every_class_and_every_length_has_a_right_outer_header() {
         packet[6] = u8::from(df) << 6;
         (parsed.traffic_class, parsed.ip_len, parsed.ip_id, parsed.df) = (tos, len, id, df);
         let found = written(&lane, &packet, &parsed, 0);
-        assert_eq!(found[14..38], outer.header(&parsed)[..24]);
+        assert_eq!(found[14..lane.header_len()], outer.header(&Inner::of(&parsed), &packet)[..outer.overhead()]);
         assert_eq!(internet_checksum(&[&found[14..34]]), 0, "{tos} {len} {id} {df}");
     };
     for tos in 0..=255 {
@@ -125,6 +155,12 @@ fn every_class_and_every_length_has_a_right_outer_header() {
         check(0xb8, value.min(u16::MAX - 24), 0xffff - value, value % 2 == 0);
         check(0, 1000, value, false);
     }
+}
+
+/// The first half is read with the packet, the second one with the connection.
+#[test]
+fn a_lane_has_two_cache_lines() {
+    assert_eq!((size_of::<Lane>(), std::mem::offset_of!(Lane, way)), (128, 64));
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::lb::ids::PortId;
 use crate::lb::lane::{Change, Lane};
 use crate::lb::packet::Packet;
 use crate::lb::shard::Shard;
+use crate::lb::snapshot::{MtuPolicy, Service};
 use crate::lb::table::{Group, Table};
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::parse::FiveTuple;
@@ -97,7 +98,9 @@ pub(super) fn open<A: Family, P: Packet>(at: &mut At, packet: &P, meta: &mut Met
     if meta.hint.is_some() || l3 == 0 || (meta.work != A::PLAIN && meta.work != A::FLOW) {
         return false;
     }
-    if plan.service.and_then(|id| at.snapshot.service(id)).is_none_or(|service| service.mode.is_nat()) {
+    // So is what changes the options of a SYN.
+    let is_special = |service: &Service| service.mode.is_nat() || service.mtu_policy == MtuPolicy::Clamp;
+    if plan.service.and_then(|id| at.snapshot.service(id)).is_none_or(is_special) {
         return false;
     }
     let (key, hash): (FiveTuple<A>, u64) = (meta.probe.words.tuple(), meta.probe.hash);
@@ -221,7 +224,7 @@ fn apply<A: Family, P: Packet>(lane: &Lane, packet: &mut P, meta: &Meta, frame_l
     // Ethernet padding is no part of the packet and must not follow it into a tunnel.
     let len = if lane.is_tunnel() { usize::from(meta.ip_len) } else { frame_len - l3 };
     let Some(frame) = packet.keep(l3, len, lane.header_len()) else { return false };
-    lane.write(frame, meta.start, meta.ip_len, A::IS_V6);
+    lane.write(frame, meta.start, meta.ip_len, A::IS_V6, &meta.probe.words);
     true
 }
 

@@ -3,7 +3,7 @@
 use super::egress::{self, Leaving};
 use super::family::Family;
 use super::segment::Segment;
-use super::{At, Meta, Plan, crossed, errors, local, nat, partial, planned, punt, reset, tell};
+use super::{At, Meta, Plan, crossed, errors, local, nat, partial, planned, punt, reset, tell, tunnel};
 use crate::lb::clock::Tick;
 use crate::lb::connection::{Direction, Phase, State, flags, is_syn, next_tcp, next_udp};
 use crate::lb::packet::Packet;
@@ -103,6 +103,7 @@ fn hit<A: Family, P: Packet>(
         partial::note(at, parsed, packet.bytes());
     }
     let frame_len = packet.frame_len();
+    tunnel::clamp(at, packet, parsed, backend);
     let verdict = match nat::other_side(at, &entry, backend) {
         None => Verdict::Drop(DropReason::NoConnection),
         Some(new) if direction == Direction::Request => forward(at, packet, parsed, key, &new, backend, slot),
@@ -141,7 +142,7 @@ fn set_phase<A: Family>(table: &mut crate::lb::table::Table<A>, slot: Slot, phas
 /// Counts a packet for its backend if it goes there or comes from there, `frame_len` bytes as received.
 #[inline]
 fn count(at: &At, backend: &Backend, frame_len: usize, verdict: Verdict) {
-    if matches!(verdict, Verdict::Tx(_) | Verdict::Hold(_))
+    if matches!(verdict, Verdict::Tx(_) | Verdict::Hold(_) | Verdict::Fragment(_))
         && let Some(counters) = at.shard.counters.backend(backend.id)
     {
         counters.packets.add(1);
@@ -220,6 +221,7 @@ fn miss<A: Family, P: Packet>(
     partial::note(at, parsed, packet.bytes());
     let slot = if service.mode.is_nat() { note_first(at, packet.bytes(), parsed, hash, &key) } else { Slot::NONE };
     let frame_len = packet.frame_len();
+    tunnel::clamp(at, packet, parsed, backend);
     let verdict = forward(at, packet, parsed, &key, &new, backend, slot);
     count(at, backend, frame_len, verdict);
     verdict
@@ -455,7 +457,7 @@ pub(super) fn forward<A: Family, P: Packet>(
     slot: Slot,
 ) -> Verdict {
     match backend.mode {
-        Mode::Gre => tunnel(at, packet, parsed, backend),
+        Mode::Gre | Mode::Ipip | Mode::Gue => tunnel::send(at, packet, parsed, backend),
         Mode::Dsr => direct(at, packet, parsed, backend),
         Mode::Nat | Mode::FullNat => {
             if parsed.ttl <= 1 {
@@ -482,25 +484,6 @@ pub(super) fn forward<A: Family, P: Packet>(
             egress::to_backend(at, packet, parsed, backend, &plain(parsed))
         }
     }
-}
-
-/// Sends a packet as it is, but for a tunnel header before it.
-#[inline]
-pub(super) fn tunnel<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, backend: &Backend) -> Verdict {
-    let Some(outer) = &backend.outer else { return Verdict::Drop(DropReason::NoRoute) };
-    if parsed.ttl == 0 {
-        return Verdict::Drop(DropReason::TtlExceeded);
-    }
-    let mtu = at.shard.path_mtu(backend, at.now);
-    if usize::from(parsed.ip_len) + outer.overhead() > usize::from(mtu) {
-        return errors::too_big(at, packet, parsed, mtu.saturating_sub(outer.overhead() as u16));
-    }
-    // Ethernet padding is no part of the packet and must not follow it into the tunnel.
-    packet.truncate(parsed.ip_end());
-    let header = outer.header(parsed);
-    let outer_bytes = header.get(..outer.overhead()).unwrap_or_default();
-    let leaving = Leaving { l3: usize::from(parsed.l3), ethertype: outer.ethertype(), outer: outer_bytes };
-    egress::to_backend(at, packet, parsed, backend, &leaving)
 }
 
 /// Sends a packet as it is, to the backend's MAC address.

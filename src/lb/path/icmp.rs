@@ -6,11 +6,11 @@ use super::egress;
 use super::family::Family;
 use super::flow;
 use super::nat::{self, End};
-use super::{At, crossed, echo, neighbor, owners, punt, tunnel_error};
+use super::{At, crossed, echo, neighbor, owners, punt, tunnel, tunnel_error};
 use crate::lb::connection::Direction;
 use crate::lb::packet::Packet;
 use crate::lb::path_mtu::{MTU_MIN_4, MTU_MIN_6};
-use crate::lb::snapshot::{Backend, Local, Mode};
+use crate::lb::snapshot::{Backend, Local};
 use crate::lb::table::Entry;
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::checksum::Delta;
@@ -243,9 +243,9 @@ fn unchanged<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, from: IpAd
     if from == backend.address || at.snapshot.local(from).is_some() {
         return Verdict::Drop(DropReason::Looped);
     }
-    match backend.mode {
-        Mode::Gre => flow::tunnel(at, packet, parsed, backend),
-        _ => flow::direct(at, packet, parsed, backend),
+    match backend.mode.encap() {
+        Some(_) => tunnel::send(at, packet, parsed, backend),
+        None => flow::direct(at, packet, parsed, backend),
     }
 }
 

@@ -26,7 +26,9 @@ mod reasons;
 mod reset;
 mod segment;
 mod tell;
+mod tunnel;
 mod tunnel_error;
+mod untunnel;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -346,7 +348,6 @@ fn first_look<P: Packet>(shard: &Shard, snapshot: &Snapshot, packet: &mut P, ste
     if packet.bytes().len() < packet.frame_len() {
         pieces::gather(packet);
     }
-    let packet = &*packet;
     let frame = packet.bytes();
     let parsed = &match parse(frame, packet.frame_len()) {
         Ok(parsed) => parsed,
@@ -378,6 +379,16 @@ fn first_look<P: Packet>(shard: &Shard, snapshot: &Snapshot, packet: &mut P, ste
         }
         return Verdict::Drop(DropReason::Fragment);
     }
+    if !own.outer_tier.is_empty()
+        && let Some(taken) = untunnel::take_off(snapshot, own, packet, parsed)
+    {
+        // What is inside is for a VIP, where no tunnel ends: this is done once at most.
+        return match taken {
+            Ok(()) => first_look(shard, snapshot, packet, steer, meta),
+            Err(reason) => Verdict::Drop(reason),
+        };
+    }
+    let frame = packet.bytes();
     // Flows are for `owners::hand_over`, all at once.
     if steer && let Some(owner) = owners::of_error(shard, snapshot, parsed, frame, port).filter(|&o| o != shard.worker)
     {

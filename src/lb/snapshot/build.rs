@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::index::{Index, Key};
 use super::{ANY_PORT, Backend, Local, Mode, Outer, Port, Routes, Service, Snapshot, link_local};
 use super::{BackendSpec, PortSpec, ServiceSpec, SnapshotSpec};
-use crate::lb::hash::HashKey;
+use crate::lb::hash::{HashKey, hash_bytes};
 use crate::lb::ids::{PortId, ServiceId};
 use crate::lb::local_ports::PoolKey;
 use crate::lb::maglev::{self, Maglev, MaglevError};
@@ -44,10 +44,9 @@ impl Snapshot {
     /// See [`BuildError`].
     pub fn build(spec: SnapshotSpec, previous: Option<&Snapshot>) -> Result<Snapshot, BuildError> {
         let translates = spec.services.iter().any(|service| service.mode.is_nat());
-        let is_placed = |port: &PortSpec| port.is_placed || port.rss.is_some();
         let any = |mode| spec.services.iter().any(|service| service.mode == mode);
         // Where the replies of full-NAT arrive is known only of a NIC that tells how it spreads them.
-        let is_told = |port: &PortSpec| port.rss.is_some();
+        let is_told = |port: &PortSpec| port.rss.is_some() && port.outer_tier.is_empty();
         let all_stay =
             if any(Mode::FullNat) { spec.ports.iter().all(is_told) } else { spec.ports.iter().all(is_placed) };
         let mut snapshot = Snapshot {
@@ -116,10 +115,13 @@ impl Snapshot {
         // A router would send a packet to the VIP straight back here.
         let hop = hop.filter(|h| service.mode != Mode::Dsr || h.next == spec.address);
         let egress = hop.and_then(|h| self.port(h.port));
-        let outer = match (service.mode, egress) {
-            (Mode::Gre, Some(port)) => {
+        let seed = hash_bytes(self.flow_key.derive(b"entropy"), &[]) as u32;
+        let outer = match (service.mode.encap(), egress) {
+            (Some(encap), Some(port)) => {
                 let first = port.addresses.iter().map(|&(a, _)| a).find(|a| a.is_ipv4() == spec.address.is_ipv4());
-                let outer = service.tunnel_source.or(first).and_then(|source| Outer::gre(source, spec.address));
+                let is_v6 = service.vip.is_ipv6();
+                let source = service.tunnel_source.or(first);
+                let outer = source.and_then(|a| Outer::new(encap, &service.tunnel, (a, spec.address), is_v6, seed));
                 Some(outer.ok_or_else(|| BuildError::TunnelSource {
                     service: service.name.clone(),
                     backend: spec.name.clone(),
@@ -144,6 +146,7 @@ impl Snapshot {
             // Without a port to leave by, that is the reason to give, not the size.
             mtu: egress.map_or(u16::MAX, |p| p.mtu),
             outer,
+            mtu_policy: service.mtu_policy,
             name: spec.name.clone(),
         })
     }
@@ -189,7 +192,13 @@ impl Pools {
     }
 }
 
+/// Whether a device keeps the packets of a connection on one queue. It does not look into tunnels.
+fn is_placed(port: &PortSpec) -> bool {
+    (port.is_placed || port.rss.is_some()) && port.outer_tier.is_empty()
+}
+
 fn port(spec: PortSpec) -> Port {
+    let is_placed = is_placed(&spec);
     let mut addresses = spec.addresses;
     if addresses.iter().any(|(a, _)| a.is_ipv6()) {
         addresses.push((IpAddr::V6(link_local(spec.mac)), 64));
@@ -201,7 +210,8 @@ fn port(spec: PortSpec) -> Port {
         mtu: spec.mtu,
         vlan: spec.vlan,
         neighbors: spec.neighbors,
-        is_placed: spec.is_placed || spec.rss.is_some(),
+        is_placed,
+        outer_tier: spec.outer_tier,
         host: spec.host,
         rss: spec.rss,
     }
@@ -243,6 +253,7 @@ fn build_service(spec: ServiceSpec, key: HashKey, old: &HashMap<&str, &Service>)
         mode: spec.mode,
         reset_unknown: spec.reset_unknown,
         unreachable: spec.unreachable,
+        mtu_policy: spec.mtu_policy,
         backends: spec.backends.iter().map(|b| b.id).collect(),
         maglev,
         maglev_size: spec.maglev_size,

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 pub use build::BuildError;
 use index::{Index, Key};
-pub use outer::{Inner, OUTER_MAX, Outer, vary4, vary6};
+pub use outer::{Encap, Inner, OUTER_MAX, Outer, TunnelSpec, Vary, varied4, vary4, vary6};
 pub use routes::{Hop, Routes};
-pub use spec::{BackendSpec, ClientAddress, Mode, PortSpec, ServiceSpec, SnapshotSpec};
+pub use spec::{BackendSpec, ClientAddress, Mode, MtuPolicy, PortSpec, ServiceSpec, SnapshotSpec};
 
 use super::connection::Timeouts;
 use super::hash::HashKey;
@@ -67,6 +67,8 @@ pub struct Port {
     pub vlan: Option<u16>,
     /// Next hops that are not asked for.
     pub neighbors: Vec<(IpAddr, MacAddr)>,
+    /// Networks, with prefix lengths in bits, whose tunnels to our addresses are taken off.
+    pub outer_tier: Vec<(IpAddr, u8)>,
     /// Whether the device keeps the packets of a connection on one queue, as far as they come by this port.
     pub is_placed: bool,
     /// Whether the host takes what came by this port, is for an own address and not served here.
@@ -81,6 +83,11 @@ impl Port {
         let same_family = || self.addresses.iter().filter(|(a, _)| a.is_ipv4() == to.is_ipv4());
         let near = same_family().find(|&&(a, prefix_len)| in_network(to, a, prefix_len));
         near.or_else(|| same_family().next()).map(|&(a, _)| a)
+    }
+
+    /// True if tunnels from `source` are taken off.
+    pub fn takes_off(&self, source: IpAddr) -> bool {
+        self.outer_tier.iter().any(|&(a, prefix_len)| in_network(source, a, prefix_len))
     }
 
     /// True if `to` is on one of the port's networks.
@@ -135,6 +142,8 @@ pub struct Service {
     pub reset_unknown: bool,
     /// Whether clients are told that no backend takes new connections.
     pub unreachable: bool,
+    /// What becomes of packets that do not fit.
+    pub mtu_policy: MtuPolicy,
     /// In the order of the configuration.
     pub backends: Box<[BackendId]>,
     maglev: Arc<Maglev>,
@@ -187,6 +196,8 @@ pub struct Backend {
     pub mtu: u16,
     /// The tunnel to it, in tunnel modes.
     pub outer: Option<Outer>,
+    /// What becomes of packets that do not fit.
+    pub mtu_policy: MtuPolicy,
     /// As configured, unique in its service.
     pub name: Arc<str>,
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use super::outer::{Encap, TunnelSpec};
 use crate::lb::connection::Timeouts;
 use crate::lb::hash::HashKey;
 use crate::lb::ids::BackendId;
@@ -19,8 +20,24 @@ pub enum Mode {
     FullNat,
     /// In a GRE tunnel (RFC 2784); replies go straight to the client.
     Gre,
+    /// In an IP tunnel (RFC 2003, RFC 2473); replies go straight to the client.
+    Ipip,
+    /// In a UDP tunnel (GUE); replies go straight to the client.
+    Gue,
     /// By MAC address alone; replies go straight to the client.
     Dsr,
+}
+
+/// What becomes of packets that do not fit the way to their backend (RFC 4459).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+pub enum MtuPolicy {
+    /// Their senders are told what does fit; those that routers may fragment are sent in pieces.
+    #[default]
+    Signal,
+    /// They are sent in pieces, all of them.
+    Fragment,
+    /// As `Signal`, and TCP is told of smaller segments when it opens a connection.
+    Clamp,
 }
 
 impl Mode {
@@ -30,7 +47,20 @@ impl Mode {
             Mode::Nat => "nat",
             Mode::FullNat => "full-nat",
             Mode::Gre => "gre",
+            Mode::Ipip => "ipip",
+            Mode::Gue => "gue",
             Mode::Dsr => "dsr",
+        }
+    }
+
+    /// The tunnel, if there is one.
+    #[inline]
+    pub fn encap(self) -> Option<Encap> {
+        match self {
+            Mode::Nat | Mode::FullNat | Mode::Dsr => None,
+            Mode::Gre => Some(Encap::Gre),
+            Mode::Ipip => Some(Encap::Ipip),
+            Mode::Gue => Some(Encap::Gue),
         }
     }
 
@@ -85,6 +115,8 @@ pub struct PortSpec {
     pub vlan: Option<u16>,
     /// Next hops that are not asked for.
     pub neighbors: Vec<(IpAddr, MacAddr)>,
+    /// Networks, with prefix lengths in bits, whose tunnels to our addresses are taken off.
+    pub outer_tier: Vec<(IpAddr, u8)>,
     /// Whether the device is trusted to keep the packets of a connection on one queue even if it does not say how.
     pub is_placed: bool,
     /// Whether the host takes what is for own addresses and not served here.
@@ -120,6 +152,10 @@ pub struct ServiceSpec {
     pub reset_unknown: bool,
     /// Whether clients are told that no backend takes new connections.
     pub unreachable: bool,
+    /// The rest of what tunnels are made of.
+    pub tunnel: TunnelSpec,
+    /// What becomes of packets that do not fit.
+    pub mtu_policy: MtuPolicy,
     /// Slots of the Maglev table; prime.
     pub maglev_size: u32,
     /// Idle times.

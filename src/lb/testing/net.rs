@@ -8,6 +8,7 @@ use super::super::ids::{BackendId, PortId, WorkerId};
 use super::super::memory::Place;
 use super::super::packet::{HeapPacket, Packet};
 use super::super::path::{BURST, Origin, process};
+use super::super::pieces::Pieces;
 use super::super::punt::PuntRates;
 use super::super::shard::{Shard, ShardConfig};
 use super::super::snapshot::{Snapshot, SnapshotSpec};
@@ -61,6 +62,13 @@ impl Sent {
             Verdict::Tx(port) => (port.0, &self.frame),
             other => panic!("{other:?} instead of tx"),
         }
+    }
+
+    /// The frames that a packet is sent in, and the port.
+    pub fn pieces(&self, mtu: u16) -> (u8, Vec<Vec<u8>>) {
+        let Verdict::Fragment(port) = self.verdict else { panic!("{:?} instead of fragments", self.verdict) };
+        let pieces = Pieces::new(&self.frame, mtu, 0x0102_0304).unwrap();
+        (port.0, pieces.map(|piece| [piece.header(), &self.frame[piece.data.clone()]].concat()).collect())
     }
 
     pub fn reply(&self) -> &[u8] {
@@ -182,6 +190,10 @@ impl Net {
                     assert!(self.snapshot.port(port).is_some());
                     counters.tx_packets.add(1);
                 }
+                Verdict::Fragment(port) => {
+                    assert!(self.snapshot.port(port).is_some());
+                    counters.tx_packets.add(1);
+                }
                 Verdict::Reply(_) => counters.replies.add(1),
                 Verdict::Hold(slot) => {
                     assert!(shard.neighbors.is_current(slot));
@@ -225,6 +237,7 @@ impl Net {
                 ("errors_limited", &c.errors_limited),
                 ("stateless", &c.stateless),
                 ("adopted", &c.adopted),
+                ("fragments_sent", &c.fragments_sent),
                 ("active", &c.connections_active),
                 ("created", &c.connections_created),
                 ("expired", &c.connections_expired),

@@ -37,7 +37,7 @@ name = "web"
 [[service]]
 name = "web"
 vip = "192.0.2.10"
-mode = "ipip"
+mode = "ipipip"
 scheduler = "magleff"
 
 [[service.backend]]
@@ -59,9 +59,9 @@ t.toml:9:7: `mtu` must be an integer from 576 to 9600, not 15000
 t.toml:11:3: unknown key `services` in the file, did you mean `service`?
   11 | [[services]]
      |   ^^^^^^^^
-t.toml:17:8: mode `ipip` is not supported yet (supported: nat, full-nat, gre, dsr)
-  17 | mode = "ipip"
-     |        ^^^^^^
+t.toml:17:8: `mode` must be one of nat, full-nat, gre, ipip, gue, dsr, not "ipipip", did you mean `ipip`?
+  17 | mode = "ipipip"
+     |        ^^^^^^^^
 t.toml:18:13: `scheduler` must be one of maglev, not "magleff", did you mean `maglev`?
   18 | scheduler = "magleff"
      |             ^^^^^^^^^
@@ -86,8 +86,9 @@ fn every_syntax_error_is_shown() {
 #[test]
 fn keys_in_the_wrong_table_are_sent_home() {
     let text = service("gre", "weight = 5\ncolour = 'red'", "address = '10.1.0.1'");
-    let known = "name, vip, port, protocol, mode, scheduler, tunnel_source, local_addresses, local_ports, reset_idle, \
-                 reset_unknown, client_address, maglev_size, unreachable, timeouts, health, backend";
+    let known = "name, vip, port, protocol, mode, scheduler, tunnel_source, \
+                 tunnel_dscp, tunnel_ttl, gue_port, mtu_policy, local_addresses, local_ports, \
+                 reset_idle, reset_unknown, client_address, maglev_size, unreachable, timeouts, health, backend";
     assert_eq!(
         errors(&text),
         [
@@ -179,6 +180,14 @@ fn ports_by_themselves() {
     assert_eq!(with("neighbors = { '10.0.0.2' = '02:00:00:00:00:01' }"), "neighbor 10.0.0.2 is the port's own address");
     let twice = "neighbors = { 'fd00::9' = '02:00:00:00:00:01', 'FD00:0::9' = '02:00:00:00:00:02' }";
     assert_eq!(with(twice), "neighbor fd00::9 is there twice");
+    assert_eq!(
+        with("decapsulate_from = ['10.9.0.0/33']"),
+        "`decapsulate_from` must be a list of at most 64 addresses such as \"10.0.0.2/24\", not with \"10.9.0.0/33\""
+    );
+    assert_eq!(
+        with("decapsulate_from = ['::/0']"),
+        "`decapsulate_from` cannot hold ::/0: anybody could send packets past the edge then"
+    );
     let small = PORT.replace(", \"fd00::2/64\"", "").replace("gateway6 = \"fd00::1\"", "mtu = 576");
     assert!(parse(&small).is_ok());
 }
@@ -242,12 +251,16 @@ fn services_by_themselves() {
     let of = |keys: &str| service_error("gre", keys, backend);
     assert_eq!(
         service_error("gree", "", backend),
-        "`mode` must be one of nat, full-nat, gre, dsr, not \"gree\", did you mean `gre`?"
+        "`mode` must be one of nat, full-nat, gre, ipip, gue, dsr, not \"gree\", did you mean `gre`?"
     );
-    for mode in ["ipip", "gue"] {
-        let message = format!("mode `{mode}` is not supported yet (supported: nat, full-nat, gre, dsr)");
-        assert_eq!(service_error(mode, "", backend), message);
-    }
+    assert_eq!(of("tunnel_dscp = 64"), "`tunnel_dscp` must be \"copy\" or an integer from 0 to 63, not 64");
+    assert_eq!(of("tunnel_dscp = 'af11'"), "`tunnel_dscp` must be \"copy\" or an integer from 0 to 63, not \"af11\"");
+    assert_eq!(of("tunnel_ttl = 0"), "`tunnel_ttl` must be an integer from 1 to 255, not 0");
+    assert_eq!(of("gue_port = 0"), "`gue_port` must be an integer from 1 to 65535, not 0");
+    assert_eq!(
+        of("mtu_policy = 'clam'"),
+        "`mtu_policy` must be one of signal, fragment, clamp, not \"clam\", did you mean `clamp`?"
+    );
     for scheduler in ["rr", "wrr", "sh", "lc", "wlc", "lrt"] {
         let message = format!("scheduler `{scheduler}` is not supported yet (supported: maglev)");
         assert_eq!(of(&format!("scheduler = '{scheduler}'")), message);

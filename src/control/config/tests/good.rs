@@ -186,6 +186,21 @@ fn what_is_odd_is_a_warning() {
         of("gre", "tunnel_source = 'fd00::7'", "address = '10.1.0.1'"),
         ["`tunnel_source` fd00::7 is not of the family of any backend"]
     );
+    let tunnel = "tunnel_dscp = 46\ntunnel_ttl = 3\ngue_port = 6081\nmtu_policy = 'fragment'";
+    assert_eq!(of("gue", tunnel, "address = '10.1.0.1'"), [""; 0]);
+    assert_eq!(
+        of("dsr", tunnel, "address = '10.0.0.9'"),
+        [
+            "`tunnel_dscp` is for tunnel modes; mode dsr does not use it",
+            "`tunnel_ttl` is for tunnel modes; mode dsr does not use it",
+            "`gue_port` is for mode gue; mode dsr does not use it",
+            "`mtu_policy` fragment is for tunnel modes; in mode dsr it is signal"
+        ]
+    );
+    assert_eq!(
+        of("ipip", "protocol = 'udp'\nmtu_policy = 'clamp'", "address = '10.1.0.1'"),
+        ["`mtu_policy` clamp is for TCP; for udp it is signal"]
+    );
     assert_eq!(
         of("gre", "maglev_size = 67", "address = '10.1.0.1'\n[[service.backend]]\nname = 'b2'\naddress = '10.1.0.2'"),
         ["`maglev_size` 67 is less than 65 slots a backend: shares will be uneven"]

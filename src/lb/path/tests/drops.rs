@@ -143,12 +143,15 @@ pub(crate) fn unwanted() -> Vec<(R, Vec<u8>)> {
 
 /// What cannot be provoked by one frame into the usual network, as a list of what the other tests of this directory and
 /// the poll loop provoke.
-const ELSEWHERE: [(R, &str); 15] = [
+const ELSEWHERE: [(R, &str); 18] = [
     (R::NoBackend, "below"),
     (R::NoRoute, "below"),
     (R::NoHeadroom, "below"),
     (R::NeighborTableFull, "below"),
     (R::TooBig, "below"),
+    (R::TunnelInvalid, "untunnel"),
+    (R::TunnelNotVip, "untunnel"),
+    (R::TunnelCongested, "untunnel"),
     (R::TableFull, "connections"),
     (R::PortsExhausted, "full_nat"),
     (R::ProxyForged, "tell"),
@@ -161,7 +164,8 @@ const ELSEWHERE: [(R, &str); 15] = [
     (R::IcmpTunnel, "path_mtu"),
 ];
 /// The poll loop's own.
-const DATAPLANE: [R; 5] = [R::NeighborUnresolved, R::NeighborQueueFull, R::PuntFull, R::TxFull, R::RingFull];
+const DATAPLANE: [R; 6] =
+    [R::NoBuffer, R::NeighborUnresolved, R::NeighborQueueFull, R::PuntFull, R::TxFull, R::RingFull];
 
 #[test]
 fn every_frame_has_its_reason() {
@@ -261,11 +265,11 @@ fn a_full_neighbour_table_is_a_reason() {
 }
 
 #[test]
-fn what_does_not_fit_and_may_be_fragmented_is_only_dropped() {
+fn what_does_not_fit_and_may_be_fragmented_is_sent_in_pieces_by_tunnels_and_else_dropped() {
     let mut net = Net::new(all_modes());
     let big = |vip: &str, len| Frame::udp(C4, vip).with(|f| (f.payload, f.df) = (vec![0; len], false)).build();
     let gre = net.send(0, &big("192.0.2.20:53", 1500 - 24 - 28 + 1));
-    assert_eq!(gre.dropped(), R::TooBig);
+    assert_eq!(gre.pieces(1500).1.len(), 2);
     net.send(0, &big("192.0.2.20:53", 1500 - 24 - 28)).tx();
     assert_eq!(net.send(0, &big("192.0.2.10:53", 1500 - 28 + 1)).dropped(), R::TooBig);
     net.send(0, &big("192.0.2.10:53", 1500 - 28)).tx();

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Take GRE off on a backend: packets from a raw socket lose their outer headers and enter the kernel through a TUN device.
+"""Take tunnels off on a backend: packets lose their outer headers and enter the kernel through a TUN device.
 
-For kernels without an ip_gre module. Needs root, in the backend's network namespace. The VIPs belong on `lo` there;
+For kernels without ip_gre, ipip and fou modules. GRE and IPIP come from raw sockets, GUE from a UDP socket. Needs root, in the backend's network namespace. The VIPs belong on `lo` there;
 replies then leave by the ordinary route, straight to the client. Prints "ready" once packets are taken, counters to
 standard error at SIGTERM, and exits 0.
 """
@@ -18,6 +18,8 @@ import struct
 import sys
 
 GRE = 47
+# IPv4 and IPv6 in IP (RFC 2003, RFC 2473).
+IPIP = (4, 41)
 TUNSETIFF = 0x400454CA
 IFF_TUN_NO_PI = 0x0001 | 0x1000
 SO_RCVBUFFORCE = 33
@@ -26,7 +28,7 @@ INNER_VERSION = {0x0800: 4, 0x86DD: 6}
 
 
 class Malformed(Exception):
-    """The packet is not GRE as RFC 2784 and RFC 2890 allow it."""
+    """The packet is not GRE as RFC 2784 and RFC 2890 allow it, or what it carries is not IP."""
 
 
 def gre_payload(packet):
@@ -44,6 +46,13 @@ def gre_payload(packet):
     if len(inner) < 20 or inner[0] >> 4 != INNER_VERSION[kind]:
         raise Malformed("inner packet is not what the protocol type says")
     return inner
+
+
+def bare_payload(packet):
+    """The inner IP packet where nothing stands before it: IPIP, and GUE variant 1."""
+    if len(packet) < 20 or packet[0] >> 4 not in INNER_VERSION.values():
+        raise Malformed("inner packet is not IP")
+    return packet
 
 
 def without_outer_ipv4(packet):
@@ -66,9 +75,22 @@ def open_tun(name):
     return tun
 
 
-def raw_socket(family):
-    """A raw socket for GRE with room for a burst."""
-    sock = socket.socket(family, socket.SOCK_RAW, GRE)
+def raw_socket(family, protocol):
+    """A raw socket for a tunnel's protocol."""
+    return with_room(socket.socket(family, socket.SOCK_RAW, protocol))
+
+
+def udp_socket(family, port):
+    """A UDP socket for GUE."""
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind(("", port))
+    return with_room(sock)
+
+
+def with_room(sock):
+    """The socket with room for a burst, not blocking."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
     except PermissionError:
@@ -94,14 +116,15 @@ def die_with_parent():
 
 
 class Decapsulator:
-    """Moves packets from the raw sockets to the TUN device and counts them."""
+    """Moves packets from the sockets to the TUN device and counts them."""
 
-    def __init__(self, device):
+    def __init__(self, device, payload):
+        self.payload = payload
         self.tun = open_tun(device)
         self.counts = {"packets": 0, "malformed": 0, "refused": 0, "errors": 0}
         self.last_error = None
 
-    def take(self, sock, outer_is_v4):
+    def take(self, sock, has_outer_ipv4):
         """Everything that waits in one socket, at most 256 packets, so that both families get their turn."""
         for _ in range(256):
             try:
@@ -112,7 +135,7 @@ class Decapsulator:
                 self.failed("errors", error)
                 return
             try:
-                inner = gre_payload(without_outer_ipv4(packet) if outer_is_v4 else packet)
+                inner = self.payload(without_outer_ipv4(packet) if has_outer_ipv4 else packet)
                 os.write(self.tun, inner)
                 self.counts["packets"] += 1
             except Malformed as error:
@@ -139,7 +162,9 @@ class Decapsulator:
 def main():
     """Set up, say so, and run until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="gre_in", help="name of the TUN device (default %(default)s)")
+    parser.add_argument("--encap", choices=("gre", "ipip", "gue"), default="gre", help="which tunnel (default %(default)s)")
+    parser.add_argument("--gue-port", type=int, default=6080, help="UDP port of GUE (default %(default)s)")
+    parser.add_argument("--device", default="tunnel_in", help="name of the TUN device (default %(default)s)")
     arguments = parser.parse_args()
 
     die_with_parent()
@@ -150,17 +175,27 @@ def main():
         signal.signal(number, lambda *_: None)
 
     write_sysctl("net/ipv4/conf/all/rp_filter", "0")
-    work = Decapsulator(arguments.device)
+    work = Decapsulator(arguments.device, gre_payload if arguments.encap == "gre" else bare_payload)
     # The effective filter is the larger of `all` and the device's own.
     write_sysctl(f"net/ipv4/conf/{arguments.device}/rp_filter", "0")
     write_sysctl(f"net/ipv6/conf/{arguments.device}/accept_ra", "0")
 
     selector = selectors.DefaultSelector()
-    selector.register(raw_socket(socket.AF_INET), selectors.EVENT_READ, lambda sock: work.take(sock, True))
-    try:
-        selector.register(raw_socket(socket.AF_INET6), selectors.EVENT_READ, lambda sock: work.take(sock, False))
-    except OSError as error:
-        print(f"gre_decap: without IPv6: {error}", file=sys.stderr)
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            if arguments.encap == "gue":
+                sockets = [udp_socket(family, arguments.gue_port)]
+            else:
+                sockets = [raw_socket(family, protocol) for protocol in ((GRE,) if arguments.encap == "gre" else IPIP)]
+        except OSError as error:
+            if family == socket.AF_INET:
+                raise
+            print(f"tunnel_decap: without IPv6: {error}", file=sys.stderr)
+            continue
+        # Raw sockets hand out IPv4 packets with their header, and nothing else with one.
+        has_outer = family == socket.AF_INET and arguments.encap != "gue"
+        for sock in sockets:
+            selector.register(sock, selectors.EVENT_READ, lambda sock, has_outer=has_outer: work.take(sock, has_outer))
     selector.register(work.tun, selectors.EVENT_READ, lambda _: work.drain_tun())
     selector.register(stop_read, selectors.EVENT_READ, None)
     print("ready", flush=True)
@@ -168,7 +203,7 @@ def main():
     while True:
         for key, _ in selector.select():
             if key.data is None:
-                print(f"gre_decap: {work.counts}, last error: {work.last_error}", file=sys.stderr, flush=True)
+                print(f"tunnel_decap: {work.counts}, last error: {work.last_error}", file=sys.stderr, flush=True)
                 return 0
             key.data(key.fileobj)
 
