@@ -72,7 +72,7 @@ mod tests {
             }
         }
         for count in 0..=4 {
-            let frame = frame(&[&vec![(0x8100, 0xe000); count][..], &[(0x0800, 7)]].concat());
+            let frame = frame(&[&[(0x8100, 0xe000)].repeat(count)[..], &[(0x0800, 7)]].concat());
             assert_eq!(vlan_of(&frame), 0);
             for len in 0..frame.len() {
                 assert_eq!(vlan_of(&frame[..len]), 0, "cut at {len}");

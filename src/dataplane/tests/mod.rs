@@ -27,7 +27,7 @@ use crate::lb::snapshot::{Snapshot, SnapshotSpec};
 use crate::lb::verdict::DropReason;
 
 /// Packet buffers of a bench.
-const POOL_LEN: u32 = 1023;
+const POOL_LEN: u32 = 511;
 /// Packets that fit into the ring between two workers.
 const RING_LEN: u32 = 127;
 
@@ -210,7 +210,7 @@ impl Bench {
     /// Lets everything that waits come to its end, and checks that every buffer is back.
     #[track_caller]
     fn assert_level(&mut self, what: &str) {
-        (0..200).for_each(|_| self.pass_ms(100));
+        (0..60).for_each(|_| self.pass_ms(100));
         while (1..self.workers.len()).map(|worker| self.turn(worker)).sum::<u64>() > 0 {}
         assert_eq!(self.pool.in_use(), 0, "{what}: packet buffers that are not back");
     }
