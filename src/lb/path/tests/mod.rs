@@ -7,6 +7,7 @@ mod crossing_errors;
 mod crossing_random;
 pub(crate) mod drops;
 mod errors;
+mod fragments;
 mod full_nat;
 mod fuzz;
 mod glance;
