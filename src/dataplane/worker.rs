@@ -225,7 +225,7 @@ impl Worker {
         self.shard.counters.rx_packets.add(done.count as u64);
         self.shard.counters.rx_bytes.add(done.bytes);
         self.sampler.decided(&verdicts, &self.shard.counters);
-        self.carry_out(burst, done, &verdicts, port_of, held);
+        self.carry_out(burst, done, &verdicts, port_of, now, held);
     }
 
     #[inline]

@@ -315,7 +315,10 @@ impl Fragments {
     fn take_place(&mut self, of: &Datagram, now: u32, stage: Stage) -> Option<Place> {
         let bucket = self.bucket_of(of);
         let heads = &self.heads.get(bucket)?.0;
-        let (place, head) = heads.iter().enumerate().min_by_key(|(_, head)| head.worth(now))?;
+        // Of those that came within one moment any: always the same would be the newest.
+        let start = (of.hash >> 40) as usize;
+        let places = (start..start + PLACES).filter_map(|at| Some((at % PLACES, heads.get(at % PLACES)?)));
+        let (place, head) = places.min_by_key(|(_, head)| head.worth(now))?;
         if head.is_alive(now) && !stage.replaces(head.stage) {
             return None;
         }

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use crate::lb::clock::Now;
+use crate::lb::fragments::Fragments;
+use crate::lb::hash::HashKey;
 use crate::lb::ids::WorkerId;
 use crate::lb::path::Origin;
 use crate::lb::snapshot::SnapshotSpec;
@@ -370,7 +373,7 @@ fn no_error_is_sent_about_a_later_fragment_whose_ttl_is_over() {
 #[test]
 fn without_the_map_all_fragments_are_dropped() {
     let mut net = one_worker();
-    net.shards[0].fragments = crate::lb::fragments::Fragments::new(0, crate::lb::hash::HashKey::from_bytes([1; 16]));
+    net.shards[0].fragments = Fragments::new(0, HashKey::from_bytes([1; 16]));
     for piece in fragments(&udp(NAT4, 4000), 1200, 5) {
         net.expect_drop(0, &piece, DropReason::Fragment);
     }
@@ -381,6 +384,8 @@ fn without_the_map_all_fragments_are_dropped() {
 #[test]
 fn a_flood_of_orphans_leaves_other_traffic_alone() {
     let mut net = one_worker();
+    net.shards[0].fragments = Fragments::new(4096, HashKey::from_bytes([1; 16]));
+    let is_tx = |verdict: &Verdict| matches!(verdict, Verdict::Tx(_));
     let established: Vec<_> = (1..64).map(|port| format!("198.51.100.8:{port}")).collect();
     for client in &established {
         net.send(0, &Frame::syn(client, "192.0.2.10:80").build()).tx();
@@ -399,25 +404,27 @@ fn a_flood_of_orphans_leaves_other_traffic_alone() {
     };
     let begun = fragments(&udp(NAT4, 4000), 1200, 50_000);
     net.send(0, &begun[0]).tx();
-    let rounds = 1_000_000 / 16_384;
+    let (rounds, mut late) = (1_000_000 / 16_384, 0);
     for round in 0..rounds {
         flood(&mut net, round * 16_384, 16_384);
         assert!(net.waiting[0].len() <= 256);
         for client in &established {
             net.send(0, &Frame::ack(client, "192.0.2.10:80").build()).tx();
         }
-        // Two fragments change places, with a burst of the flood between them.
+        assert!(verdicts(&mut net, &fragments(&udp(NAT4, 4000), 1200, 20_000 + round)).iter().all(is_tx));
+        // Two fragments change places, with a burst of the flood between them. It may push out what waits, but rarely.
         let mut pieces = fragments(&udp(NAT4, 4000), 1200, 30_000 + round);
         pieces.swap(0, 1);
-        let mut sent = net.fragment(0, 0, &pieces[0]);
+        let mut sent = verdicts(&mut net, &pieces[..1]);
         flood(&mut net, 0x4000_0000 + round * 32, 32);
-        sent.extend(pieces[1..].iter().flat_map(|piece| net.fragment(0, 0, piece)));
-        assert!(sent.iter().all(|sent| matches!(sent.verdict, Verdict::Tx(_))), "round {round}");
-        assert_eq!(sent.len(), pieces.len());
+        sent.extend(verdicts(&mut net, &pieces[1..]));
+        assert!(sent.iter().all(is_tx), "round {round}");
+        late += pieces.len() - sent.len();
     }
+    assert!(late <= 6, "{late} of {rounds} fragments that came too early are lost");
     // A datagram that had begun before the flood.
-    assert!(verdicts(&mut net, &begun[1..]).iter().all(|verdict| matches!(verdict, Verdict::Tx(_))));
-    assert_eq!(net.shards[0].fragments.capacity(), 64);
+    assert!(verdicts(&mut net, &begun[1..]).iter().all(is_tx));
+    assert_eq!(net.shards[0].fragments.capacity(), 4096);
     net.pass_s(2);
     let figures = net.figures();
     assert_eq!(figures.get("held"), None);
@@ -425,7 +432,7 @@ fn a_flood_of_orphans_leaves_other_traffic_alone() {
         .iter()
         .filter_map(|reason| figures.get(&format!("drop fragment_{reason}")))
         .sum();
-    assert_eq!(lost, i64::from(rounds * (16_384 + 32)));
+    assert_eq!(lost, i64::from(rounds * (16_384 + 32)) + late as i64);
 }
 
 /// More datagrams begin than there is room for: the oldest give way, whole packets do not notice.
@@ -437,6 +444,7 @@ fn a_flood_of_first_fragments_pushes_out_the_oldest() {
         fragments(&Frame::udp(&client, GRE4).with(|f| f.payload = payload(3000)), 1200, k)
     };
     for k in 0..5_000 {
+        net.now = Now::from_ns(net.now.ns() + 100_000);
         let pieces = first(k);
         assert_eq!(verdicts(&mut net, &pieces[..2]).len(), 2);
     }
