@@ -276,8 +276,7 @@ pub fn fragments_refused() -> Case {
             case.send(&piece, other.clone());
         }
     }
-    for (dst, reason) in [("192.0.2.10:54", "no_service"), ("10.0.0.2:53", "fragment"), ("192.0.2.99:53", "not_ours")]
-    {
+    for (dst, reason) in [("192.0.2.10:54", "no_service"), ("10.0.0.2:53", "fragment"), ("192.0.2.99:53", "not_ours")] {
         for piece in pieces(&udp(C4, dst, &bytes(3000)), 5) {
             case.send(&piece, Expect::Drop(reason));
         }
