@@ -123,7 +123,13 @@ impl Run {
         let worker = |index| {
             let sizes = shard_config(config(family, 0), WorkerId(index as u16), boot_key);
             // Small, so that it gets full.
-            let sizes = ShardConfig { connections_max: 2 + size, backends_max: 64, neighbors_max: 5, ..sizes };
+            let sizes = ShardConfig {
+                connections_max: 2 + size,
+                backends_max: 64,
+                neighbors_max: 5,
+                fragments_max: 16,
+                ..sizes
+            };
             let mut shard = Shard::new(&sizes).unwrap();
             shard.adopt(&first, None);
             Worker { shard, pending: Pending::default(), verdicts: 0 }
@@ -271,14 +277,16 @@ impl Run {
         assert_eq!(count, burst.len());
         assert!(verdicts[..count].iter().all(|&v| v != UNSET) && verdicts[count..].iter().all(|&v| v == UNSET));
         for (frame, verdict) in burst.into_iter().zip(verdicts) {
-            self.carry_out(worker, origin, frame, verdict);
+            self.carry_out(worker, frame, verdict);
         }
     }
 
-    fn carry_out(&mut self, worker: usize, origin: Origin, frame: Frame, verdict: Verdict) {
+    fn carry_out(&mut self, worker: usize, frame: Frame, verdict: Verdict) {
         let count = self.workers.len();
         let w = &mut self.workers[worker];
-        w.verdicts += u64::from(!matches!(verdict, Verdict::Handoff(_) | Verdict::Hold(_)));
+        let is_final = !matches!(verdict, Verdict::Handoff(_) | Verdict::Hold(_) | Verdict::Await(_));
+        w.verdicts += u64::from(is_final);
+        let now = Now::from_ns(self.now_ns);
         match verdict {
             Verdict::Tx(port) => self.sent(frame, port),
             Verdict::Fragment(port) => self.sent_in_pieces(frame, port),
@@ -292,8 +300,13 @@ impl Run {
                 let port = w.shard.neighbors.port(slot).expect("held for nobody");
                 w.verdicts += u64::from(w.pending.hold(slot, port, frame).is_err());
             }
+            Verdict::Await(tag) => {
+                let oldest = w.pending.fragments.hold(&w.shard.counters, tag, frame.port, now, frame);
+                w.verdicts += u64::from(oldest.is_some());
+            }
             Verdict::Handoff(owner) => {
-                assert!(origin == Origin::Port && owner.index() != worker && owner.index() < count, "{owner:?}");
+                // Fragments go on from their home worker to the owner; one that went in a circle would fill the stack.
+                assert!(owner.index() != worker && owner.index() < count, "{owner:?}");
                 self.dispatch(owner.index(), Origin::Ring, vec![frame]);
             }
         }
@@ -326,6 +339,23 @@ impl Run {
         self.sent.push((port.index(), whole.to_vec()));
     }
 
+    /// Lets go on what waited for first fragments that have come, and drops what waited for too long.
+    fn reunite(&mut self, worker: usize) {
+        while let Some(tag) = self.workers[worker].shard.fragments.woken() {
+            let Worker { shard, pending, .. } = &mut self.workers[worker];
+            let mut burst = Vec::new();
+            if !pending.fragments.take(&shard.counters, tag, BURST, |_, frame| burst.push(frame)) {
+                shard.fragments.is_awake();
+            }
+            self.dispatch(worker, Origin::Ring, burst);
+        }
+        let now = self.now();
+        let Worker { shard, pending, verdicts } = &mut self.workers[worker];
+        let before = pending.fragments.len();
+        pending.fragments.expire(&shard.counters, now);
+        *verdicts += (before - pending.fragments.len()) as u64;
+    }
+
     /// What a poll loop does between bursts.
     fn turn(&mut self) {
         let (now, snapshot) = (self.now(), self.snapshot.clone());
@@ -334,6 +364,7 @@ impl Run {
             w.shard.tick(&snapshot, now);
             learned.extend(w.shard.learned.drain(..).map(|l| (index, l)));
         }
+        (0..self.workers.len()).for_each(|worker| self.reunite(worker));
         let mut settled = Vec::new();
         for (index, w) in self.workers.iter_mut().enumerate() {
             learned.iter().filter(|(from, _)| *from != index).for_each(|&(_, l)| w.shard.hear(l, now));

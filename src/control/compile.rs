@@ -159,6 +159,7 @@ pub fn shard_config(config: &Config, worker: WorkerId, boot_key: HashKey) -> Sha
         neighbors_max: NEIGHBORS_MAX,
         local_port_rest_s: config.dataplane.local_port_rest_s,
         punt_rates: config.host,
+        fragments_max: config.dataplane.fragments as usize,
         place: Place::default(),
         boot_key,
     }

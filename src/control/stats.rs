@@ -38,8 +38,14 @@ pub struct Stats {
     /// Those by class, what was beyond their limits, and what the host sent itself.
     #[serde(default)]
     pub host: Host,
-    /// Packets that wait for their next hop's MAC address now.
+    /// Packets that wait now: for their next hop's MAC address, and fragments for the first one of their datagram.
     pub held: u64,
+    /// Fragments of TCP and UDP that were looked at.
+    #[serde(default)]
+    pub fragments: u64,
+    /// Those of them that wait for the first one of their datagram now; part of `held`.
+    #[serde(default)]
+    pub fragments_waiting: u64,
     /// Packets passed from one worker to another on their way.
     pub handoffs: u64,
     /// Frames sent unasked: ARP requests, solicitations, announcements. Not part of `tx_packets`.
@@ -180,6 +186,8 @@ impl Stats {
             punts: sum(|w| w.counters.punts.get()),
             host: Host::of(workers),
             held: sum(|w| w.counters.held.get()),
+            fragments: sum(|w| w.counters.fragments.get()),
+            fragments_waiting: sum(|w| w.counters.fragments_waiting.get()),
             handoffs: sum(|w| w.counters.handoffs.get()),
             originated: sum(|w| w.counters.originated.get()),
             unsent: sum(|w| w.counters.unsent.get()),

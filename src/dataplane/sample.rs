@@ -104,7 +104,7 @@ impl Sampler {
                 Verdict::Reply(_) => answered += 1,
                 Verdict::Hold(_) => held += 1,
                 // The owner measures it, or it does not leave.
-                Verdict::Handoff(_) | Verdict::Punt(..) | Verdict::Drop(_) => {}
+                Verdict::Handoff(_) | Verdict::Await(_) | Verdict::Punt(..) | Verdict::Drop(_) => {}
             }
         }
         // Who is held is nearly always the first of a connection: the others find the next hop known.

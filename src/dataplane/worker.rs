@@ -131,6 +131,9 @@ impl Worker {
             }
             let received = self.turn(&snapshot, now, order == Order::RUN, &mut burst, &mut taken_over, &mut held);
             self.shard.tick(&snapshot, now);
+            if !held.fragments.is_empty() {
+                self.reunite(&snapshot, now, &mut burst, &mut held);
+            }
             if turn.is_multiple_of(CHORES_EVERY) || self.has_chores() || rest.is_napping() {
                 self.chores(&snapshot, now, &mut held, &mut announcements);
             }
@@ -154,6 +157,7 @@ impl Worker {
             self.shard.counters.turns.add(1);
             tsc = if received > 0 { end } else { clock::tsc() };
         }
+        held.fragments.clear(&self.shard.counters);
         for _packet in held.drain() {
             self.shard.counters.held.sub(1);
             self.shard.counters.drop_one(DropReason::NeighborUnresolved);
@@ -199,7 +203,7 @@ impl Worker {
             let shard = &mut self.shard;
             let done = path::process(shard, snapshot, now, Origin::Ring, sample::port_of, packets, &mut verdicts);
             self.sampler.taken_over(taken_over.as_slice(), &verdicts);
-            self.carry_out(taken_over, done, &verdicts, sample::port_of, held);
+            self.carry_out(taken_over, done, &verdicts, sample::port_of, now, held);
         }
         for tx in self.tx.iter_mut() {
             handled += u64::from(tx.relay(&self.shard.counters));
@@ -224,7 +228,7 @@ impl Worker {
         self.shard.counters.rx_packets.add(done.count as u64);
         self.shard.counters.rx_bytes.add(done.bytes);
         self.sampler.decided(&verdicts, &self.shard.counters);
-        self.carry_out(burst, done, &verdicts, port_of, held);
+        self.carry_out(burst, done, &verdicts, port_of, now, held);
     }
 
     #[inline]
@@ -234,10 +238,11 @@ impl Worker {
         done: Processed,
         verdicts: &[Verdict; BURST],
         port_of: impl Fn(&Mbuf) -> PortId,
+        now: Now,
         held: &mut Pending<Mbuf>,
     ) {
         let Some(port) = done.all_to.filter(|&port| self.tx.has(port)) else {
-            return self.carry_out_each(burst, verdicts, port_of, held);
+            return self.carry_out_each(burst, verdicts, port_of, now, held);
         };
         if done.handed {
             self.sort(burst, verdicts, port_of);
@@ -293,6 +298,7 @@ impl Worker {
         burst: &mut MbufBurst<BURST>,
         verdicts: &[Verdict; BURST],
         port_of: impl Fn(&Mbuf) -> PortId,
+        now: Now,
         held: &mut Pending<Mbuf>,
     ) {
         for (mbuf, verdict) in burst.drain().zip(verdicts) {
@@ -329,6 +335,10 @@ impl Worker {
                         None => counters.drop_one(DropReason::RingFull),
                     }
                 }
+                Verdict::Await(tag) => {
+                    let port = port_of(&mbuf);
+                    drop(held.fragments.hold(counters, tag, port, now, mbuf));
+                }
                 Verdict::Hold(slot) => {
                     let port = self.shard.neighbors.port(slot).unwrap_or_else(|| port_of(&mbuf));
                     match held.hold(slot, port, sample::note_now(mbuf)) {
@@ -339,6 +349,29 @@ impl Worker {
             }
         }
         self.hand_over_sorted();
+    }
+
+    /// Puts fragments through the packet path again once their datagram's first one has come, and drops those for which it
+    /// did not come in time.
+    #[cold]
+    fn reunite(&mut self, snapshot: &Snapshot, now: Now, burst: &mut MbufBurst<BURST>, held: &mut Pending<Mbuf>) {
+        while let Some(tag) = self.shard.fragments.woken() {
+            let Self { shard, sampler, .. } = self;
+            let more = held.fragments.take(&shard.counters, tag, BURST, |port, mut mbuf| {
+                sampler.address(&mut mbuf, port);
+                // It has room for a whole burst.
+                let _ = burst.push(mbuf);
+            });
+            if !more {
+                self.shard.fragments.is_awake();
+            }
+            let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
+            let packets = burst.as_mut_slice();
+            let done =
+                path::process(&mut self.shard, snapshot, now, Origin::Ring, sample::port_of, packets, &mut verdicts);
+            self.carry_out(burst, done, &verdicts, sample::port_of, now, held);
+        }
+        held.fragments.expire(&self.shard.counters, now);
     }
 
     fn has_chores(&self) -> bool {

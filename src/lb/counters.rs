@@ -105,8 +105,12 @@ pub struct Counters {
     pub partial_checksums: Counter,
     /// The port by which the last of them came.
     pub partial_port: Counter,
-    /// Packets that wait for their next hop's MAC address now.
+    /// Packets that wait now: for their next hop's MAC address, and fragments for the first one of their datagram.
     pub held: Counter,
+    /// Fragments of TCP and UDP that were looked at, at the home worker of their datagram.
+    pub fragments: Counter,
+    /// Fragments that wait for the first one of their datagram now.
+    pub fragments_waiting: Counter,
     /// Turns of the poll loop.
     pub turns: Counter,
     /// Turns that found packets.
@@ -156,6 +160,8 @@ impl Counters {
             partial_checksums: zero(),
             partial_port: zero(),
             held: zero(),
+            fragments: zero(),
+            fragments_waiting: zero(),
             turns: zero(),
             busy_turns: zero(),
             busy_packets: zero(),

@@ -1,9 +1,10 @@
-//! Packets that are complete but for their next hop's MAC address, bounded in number.
+//! Packets that wait: those that are complete but for their next hop's MAC address, and fragments.
 
 use std::collections::VecDeque;
 
 use super::ids::PortId;
 use super::neighbor::NeighborSlot;
+use super::waiting::Waiting;
 
 /// Packets that may wait in all, and for one next hop. RFC 4861 7.2.2 asks for one at least; a few more keep the start
 /// of a connection together.
@@ -13,11 +14,13 @@ const EACH_MAX: usize = 16;
 /// Waiting packets, in the order in which they came.
 pub struct Pending<P> {
     waiting: VecDeque<(NeighborSlot, PortId, P)>,
+    /// Those that wait for the first fragment of their datagram.
+    pub fragments: Waiting<P>,
 }
 
 impl<P> Default for Pending<P> {
     fn default() -> Self {
-        Self { waiting: VecDeque::with_capacity(TOTAL_MAX) }
+        Self { waiting: VecDeque::with_capacity(TOTAL_MAX), fragments: Waiting::default() }
     }
 }
 
@@ -46,19 +49,19 @@ impl<P> Pending<P> {
         }
     }
 
-    /// Takes out everything.
+    /// Takes out everything that waits for next hops.
     pub fn drain(&mut self) -> impl Iterator<Item = P> {
         self.waiting.drain(..).map(|(.., packet)| packet)
     }
 
     /// How many wait.
     pub fn len(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.fragments.len()
     }
 
     /// True if none waits.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.is_empty() && self.fragments.is_empty()
     }
 }
 

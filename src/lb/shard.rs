@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::clock::{Now, Tick};
 use super::connection::{Direction, Phase};
 use super::counters::Counters;
+use super::fragments::Fragments;
 use super::hash::{HashKey, hash_words};
 use super::ids::{BackendId, PortId, WorkerId};
 use super::lane::Lane;
@@ -41,6 +42,8 @@ pub struct ShardConfig {
     pub local_port_rest_s: u16,
     /// What may go to the host.
     pub punt_rates: PuntRates,
+    /// Datagrams in fragments; 0 drops them all.
+    pub fragments_max: usize,
     /// Where the memory of the connection tables should come from.
     pub place: Place,
     /// Random at every start, the same for all workers: keys of the table and of steering derive from it.
@@ -149,6 +152,8 @@ pub struct Shard {
     pub learned: Vec<News>,
     /// Next hops that answered, or gave up on: what is held for them moves.
     pub settled: Vec<(NeighborSlot, bool)>,
+    /// Datagrams that come in fragments.
+    pub fragments: Fragments,
     pub(super) v4: Table<Ipv4Addr>,
     pub(super) v6: Table<Ipv6Addr>,
     pub(super) connections_max: u64,
@@ -207,6 +212,7 @@ impl Shard {
             outbox: Vec::with_capacity(OUTBOX_MAX),
             learned: Vec::with_capacity(OUTBOX_MAX),
             settled: Vec::with_capacity(config.neighbors_max),
+            fragments: Fragments::new(config.fragments_max, config.boot_key.derive(b"fragments")),
             v4: Table::new(config.entries(config.v4), config.place)?,
             v6: Table::new(config.entries(config.v6), config.place)?,
             connections_max: config.connections_max as u64,

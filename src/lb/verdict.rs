@@ -1,5 +1,6 @@
 //! The one fate of each packet.
 
+use super::fragments::DatagramTag;
 use super::ids::{PortId, WorkerId};
 use super::neighbor::NeighborSlot;
 use super::punt::PuntClass;
@@ -16,6 +17,9 @@ pub enum Verdict {
     /// Is complete but for the next hop's MAC address, which is being asked for: wait in the shard's bounded queue. It
     /// ends as `Tx` or as a drop.
     Hold(NeighborSlot),
+    /// A fragment whose datagram's first one has not come yet: wait in the worker's bounded queue. It goes through the
+    /// packet path again, or ends as a drop.
+    Await(DatagramTag),
     /// Belongs to another worker's shard; that one gives it its final verdict.
     Handoff(WorkerId),
     /// Is for the host's own network stack, through this port's device there; the VLAN tag is off.
@@ -68,7 +72,12 @@ drop_reasons! {
     UdpLength "udp_length" "The UDP length is below 8 or beyond the IP packet (RFC 768)."
     UdpNoChecksum "udp6_no_checksum" "UDP over IPv6 without a checksum (RFC 8200 8.1)."
     TinyFragment "tiny_fragment" "A first fragment without its transport header, or a TCP fragment at offset 1 (RFC 1858, 3128)."
-    Fragment "fragment" "IP fragments are not supported yet."
+    Fragment "fragment" "A fragment of another protocol than TCP and UDP, or of any with dataplane.fragments = 0."
+    FragmentInvalid "fragment_invalid" "A fragment that no sender makes: empty, beyond 65,535 bytes, of odd length, or one of too many pieces (RFC 8200 4.5)."
+    FragmentOverlap "fragment_overlap" "The datagram's fragments overlap or contradict each other: nothing more of it is taken (RFC 5722, 8200 4.5)."
+    FragmentTimeout "fragment_timeout" "The first fragment of the datagram did not come within a second."
+    FragmentQueueFull "fragment_queue_full" "Too many fragments wait for the first ones of their datagrams."
+    FragmentTableFull "fragment_table_full" "The fragment table has no place for the datagram; raise dataplane.fragments."
     TtlExceeded "ttl_exceeded" "TTL or hop limit used up, and no error was due to the sender (RFC 1812 5.3.1)."
     Martian "martian" "The source address can be nobody's: multicast, broadcast, loopback or unspecified (RFC 1812 5.3.7)."
     Looped "looped" "The source is the balancer itself or the backend chosen: tunnelling it would loop (RFC 2003 4)."

@@ -12,6 +12,7 @@ use super::bytes::{v4_at, v6_at};
 use super::checksum;
 use super::protocol::{TCP, UDP};
 
+pub use extension::fragment_data;
 pub use extension::{EXTENSION_BYTES_MAX, EXTENSION_HEADERS_MAX, ExtensionError};
 pub use quote::{Quote, QuoteError, parse_quote};
 

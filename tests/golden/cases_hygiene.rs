@@ -187,33 +187,6 @@ pub fn martians_and_loops() -> Case {
     case
 }
 
-/// Fragments have no place yet; an IPv6 atomic fragment is a whole packet (RFC 6946).
-pub fn fragments() -> Case {
-    let mut case = Case::new("fragments", config(""));
-    let whole = tcp(CLIENT, "192.0.2.10:80", ACK, &[7; 64]);
-    let part = |mut packet: Ip, len: usize, fragment: u16| {
-        packet.l4.truncate(len);
-        packet.fragment(fragment)
-    };
-    case.send(&part(whole.clone(), 40, MF), Expect::Drop("fragment"));
-    case.send(&part(whole.clone(), 44, 5), Expect::Drop("fragment"));
-    case.send(&part(whole.clone(), 8, MF), Expect::Drop("tiny_fragment"));
-    case.send(&part(whole.clone(), 16, MF), Expect::Drop("tiny_fragment"));
-    case.send(&part(whole.clone(), 32, MF | 1), Expect::Drop("tiny_fragment"));
-    case.send(&part(whole, 80, 8191), Expect::Drop("fragment"));
-    case.send(&part(udp(CLIENT, "192.0.2.10:53", &[7; 64]), 64, MF), Expect::Drop("fragment"));
-    case.send(&part(icmp("198.51.100.7", VIP, 8, 0, 1, &[7; 64]), 64, MF), Expect::Drop("fragment"));
-    let whole6 = || tcp(CLIENT6, "[2001:db8::10]:80", SYN, &[7; 64]);
-    let header = |field: u16| [&[0][..], &field.to_be_bytes(), &[0, 0, 0, 9]].concat();
-    case.send(&whole6().extension(44, &header(1)), Expect::Drop("fragment"));
-    case.send(&whole6().extension(44, &header(64)), Expect::Drop("fragment"));
-    case.send(&part(whole6(), 8, 0).extension(44, &header(1)), Expect::Drop("tiny_fragment"));
-    case.send(&whole6().extension(44, &header(8)), Expect::Drop("tiny_fragment"));
-    case.send(&whole6().extension(44, &header(0)), TO6);
-    case.connections(1, 0, 0);
-    case
-}
-
 /// Extension headers are walked, and stay as they are; some are refused.
 pub fn ip6_extensions() -> Case {
     let mut case = Case::new("ip6-extensions", config(""));

@@ -86,6 +86,33 @@ impl View {
         &self.packet[self.l4..]
     }
 
+    /// Identification and offset of a fragment.
+    fn fragment(&self) -> Option<(u32, u16)> {
+        let p = &self.packet;
+        let (id, field, offset) = match self.src {
+            IpAddr::V4(_) => {
+                let field = u16::from_be_bytes([p[6], p[7]]);
+                (u32::from(u16::from_be_bytes([p[4], p[5]])), field & 0x3fff, (field & 0x1fff) * 8)
+            }
+            IpAddr::V6(_) if p[6] == 44 => {
+                let field = u16::from_be_bytes([p[42], p[43]]);
+                (u32::from_be_bytes([p[44], p[45], p[46], p[47]]), field & 0xfff9, field & 0xfff8)
+            }
+            IpAddr::V6(_) => return None,
+        };
+        (field != 0).then_some((id, offset))
+    }
+
+    /// Whether the upper layer's header is in another fragment.
+    fn is_later(&self) -> bool {
+        self.fragment().is_some_and(|(_, offset)| offset != 0)
+    }
+
+    /// What all fragments of a datagram have in common.
+    fn datagram(&self) -> Option<String> {
+        self.fragment().map(|(id, _)| format!("{} {} {} {id}", self.protocol, self.src, self.dst))
+    }
+
     fn l4_sum(&self) -> u16 {
         l4_sum(self.src, self.dst, self.protocol, self.upper())
     }
@@ -144,7 +171,7 @@ pub fn flow_of(frame: &[u8]) -> String {
 
 /// Of the frames that must come out of a port, in order: whether each is an answer of ours, or forwarded.
 pub fn answers(case: &Case, port: usize) -> Vec<bool> {
-    let judge = Judge { case, backends: HashMap::new() };
+    let judge = Judge::new(case);
     let outputs = case.inputs.iter().filter(|input| !matches!(input.expect, Expect::Drop(_) | Expect::Host));
     let outputs = outputs.filter(|input| judge.out_port(input) == port);
     outputs.flat_map(|input| std::iter::repeat_n(is_answer(&input.expect), frames_of(&input.expect))).collect()
@@ -202,7 +229,7 @@ pub fn judge(case: &Case, outputs: &[Vec<Vec<u8>>], stats: &Value) -> Check {
     }
     let wanted: Vec<_> = case.asks.iter().map(|&(port, addr)| (port, ip(addr))).collect();
     same("the list of questions to neighbours", asks, wanted)?;
-    let mut judge = Judge { case, backends: HashMap::new() };
+    let mut judge = Judge::new(case);
     let punted = case.inputs.iter().filter(|input| matches!(input.expect, Expect::Host)).count() as u64;
     let (mut sent, mut answered) = (0u64, 0u64);
     let mut drops: HashMap<&str, u64> = HashMap::new();
@@ -279,9 +306,24 @@ struct Judge<'a> {
     case: &'a Case,
     /// The backend of each connection so far.
     backends: HashMap<String, String>,
+    /// The ports of each datagram in fragments, which its first one alone tells.
+    ports: HashMap<String, (u16, u16)>,
 }
 
-impl Judge<'_> {
+impl<'a> Judge<'a> {
+    fn new(case: &'a Case) -> Self {
+        let firsts =
+            case.inputs.iter().filter_map(|input| View::read(&input.frame).ok()).filter(|view| !view.is_later());
+        let ports = firsts.filter_map(|view| Some((view.datagram()?, (view.port_at(0), view.port_at(2))))).collect();
+        Self { case, backends: HashMap::new(), ports }
+    }
+
+    /// The ports of a packet, whether or not it has them.
+    fn ports(&self, view: &View) -> (u16, u16) {
+        let known = view.datagram().and_then(|datagram| self.ports.get(&datagram));
+        known.copied().unwrap_or((view.port_at(0), view.port_at(2)))
+    }
+
     /// The port and MAC address of the next hop.
     fn hop(&self, to: IpAddr) -> (usize, Mac) {
         let text = to.to_string();
@@ -360,7 +402,7 @@ impl Judge<'_> {
     /// P5, and P6 for errors: the same connection, the same backend.
     fn sticks(&mut self, input: &Input, was: &View, backend: String, to: &[&str]) -> Check {
         let (src, dst, protocol, ports) = match was.protocol {
-            TCP | UDP => (was.src, was.dst, was.protocol, (was.port_at(0), was.port_at(2))),
+            TCP | UDP => (was.src, was.dst, was.protocol, self.ports(was)),
             // What an error quotes went the other way.
             _ => {
                 let (src, dst, protocol, l4) = quoted(&was.upper()[8..])?;
@@ -426,12 +468,16 @@ impl Judge<'_> {
     }
 
     fn nat(&mut self, input: &Input, was: &View, is: &View, to: &[&str]) -> Check {
-        let now = SocketAddr::new(is.dst, is.port_at(2));
+        // A later fragment has no port to tell two backends with one address apart.
+        let named = to.iter().map(|&b| socket(b)).find(|b| b.ip() == is.dst).filter(|_| was.is_later());
+        let now = named.unwrap_or(SocketAddr::new(is.dst, is.port_at(2)));
         rule(to.iter().any(|&b| socket(b) == now), format!("{now} is no backend of this service"))?;
         same("next hop", is.dst_mac, self.hop(is.dst).1)?;
         let mut wanted = was.packet.clone();
         put_address(&mut wanted, true, now.ip());
-        wanted[was.l4 + 2..was.l4 + 4].copy_from_slice(&now.port().to_be_bytes());
+        if !was.is_later() {
+            wanted[was.l4 + 2..was.l4 + 4].copy_from_slice(&now.port().to_be_bytes());
+        }
         translated(was, is, wanted)?;
         self.sticks(input, was, now.to_string(), to)
     }
@@ -440,7 +486,9 @@ impl Judge<'_> {
         same("next hop", is.dst_mac, self.hop(is.dst).1)?;
         let mut wanted = was.packet.clone();
         put_address(&mut wanted, false, vip.ip());
-        wanted[was.l4..was.l4 + 2].copy_from_slice(&vip.port().to_be_bytes());
+        if !was.is_later() {
+            wanted[was.l4..was.l4 + 2].copy_from_slice(&vip.port().to_be_bytes());
+        }
         translated(was, is, wanted)
     }
 
@@ -571,6 +619,10 @@ fn translated(was: &View, is: &View, mut wanted: Vec<u8>) -> Check {
     if was.src.is_ipv4() {
         fix_header(&mut wanted);
     }
+    if was.is_later() {
+        return same("the fragment", &is.packet, &wanted);
+    }
+    // In a first fragment this is the sum of a part; what the change adds to it is the same as for all.
     let at = was.l4 + checksum_at(was.protocol);
     let (before, after) = (&was.packet[at..at + 2], &is.packet[at..at + 2]);
     if was.protocol == UDP && before == [0, 0] {

@@ -61,6 +61,23 @@ check_short() {
     tg_step "$vip${*:+ $*}: $connections short connections, none failed: $(field "$result" "r['by']") in $(field "$result" "r['seconds']") s"
 }
 
+# check_fragments VIP: datagrams of 4,000 bytes there and back, which kernels cut into fragments and put together again.
+check_fragments() {
+    local vip=$1 result
+    result=$(load "$vip" 200 --udp --size 4000)
+    # A busy machine may lose one, a fault does so every time.
+    [ "$(field "$result" "r['ok']")" = 200 ] || result=$(load "$vip" 200 --udp --size 4000)
+    [ "$(field "$result" "r['ok'] == 200 and len(r['by']) == 3")" = True ] ||
+        tg_fail "$vip: not every datagram in fragments is answered: $result"
+    tg_step "$vip: 200 datagrams of 4,000 bytes in fragments, all answered: $(field "$result" "r['by']")"
+}
+
+# The client sends no packets above this many bytes through its gateways.
+client_mtu() {
+    ip -n "$(tg_ns client)" route replace default via 10.0.0.254 mtu "$1" || tg_fail "cannot set the client's MTU"
+    ip -n "$(tg_ns client)" -6 route replace default via fd00:a::fe mtu "$1" || tg_fail "cannot set the client's MTU"
+}
+
 # The servers must see the client's own address.
 check_client_address() {
     local seen

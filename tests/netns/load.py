@@ -46,11 +46,11 @@ async def over_tcp(host, port, path):
     return body.decode("ascii").strip()
 
 
-async def over_udp(host, port, number):
+async def over_udp(host, port, number, size):
     """The name that a datagram from a fresh port is answered with."""
     loop = asyncio.get_running_loop()
     answer = loop.create_future()
-    question = b"%d" % number
+    question = (b"%d" % number).ljust(size, b".")
     transport, _ = await loop.create_datagram_endpoint(lambda: Datagram(answer), remote_addr=(host, port))
     try:
         transport.sendto(question)
@@ -73,7 +73,7 @@ async def run(arguments):
             begin = time.monotonic()
             try:
                 if arguments.udp:
-                    question = over_udp(arguments.host, arguments.port, number)
+                    question = over_udp(arguments.host, arguments.port, number, arguments.size)
                 else:
                     question = over_tcp(arguments.host, arguments.port, arguments.path)
                 by[await asyncio.wait_for(question, arguments.timeout)] += 1
@@ -103,6 +103,7 @@ def main():
     parser.add_argument("--parallel", type=int, default=20)
     parser.add_argument("--timeout", type=float, default=5.0, help="seconds for one connection")
     parser.add_argument("--udp", action="store_true", help="datagrams instead of HTTP")
+    parser.add_argument("--size", type=int, default=0, help="bytes of a datagram; beyond the MTU it comes in fragments")
     print(json.dumps(asyncio.run(run(parser.parse_args()))))
     return 0
 

@@ -177,6 +177,7 @@ impl Rig {
             v6: case.family == Family::V6,
             nat: case.mode.is_nat(),
             backends_max: usize::from(BACKENDS),
+            fragments_max: 4096,
             neighbors_max: 64,
             local_port_rest_s: 120,
             punt_rates: PuntRates::default(),

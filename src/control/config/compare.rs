@@ -15,6 +15,7 @@ impl Config {
             ("dataplane.connections", old_dataplane.connections != new_dataplane.connections),
             ("dataplane.local_port_rest", old_dataplane.local_port_rest_s != new_dataplane.local_port_rest_s),
             ("dataplane.mbufs", old_dataplane.mbufs != new_dataplane.mbufs),
+            ("dataplane.fragments", old_dataplane.fragments != new_dataplane.fragments),
             ("dataplane.eal", old_dataplane.eal != new_dataplane.eal),
             ("dataplane.hash_key", old_dataplane.hash_key != new_dataplane.hash_key),
             ("dataplane.idle", old_dataplane.idle != new_dataplane.idle),
@@ -274,11 +275,11 @@ address = "10.1.0.12"
     fn every_init_key_is_named() {
         let base = config(BASE);
         let restart = |edits: &[(&str, &str)]| base.needs_restart(&changed(edits)).join("; ");
-        let dataplane = "workers = [2]\nconnections = 10\nlocal_port_rest = 60\nmbufs = 512\neal = ['--no-pci']\nidle = 'spin'\n\
+        let dataplane = "workers = [2]\nconnections = 10\nlocal_port_rest = 60\nmbufs = 512\nfragments = 0\neal = ['--no-pci']\nidle = 'spin'\n\
                          hash_key = '000102030405060708090a0b0c0d0e0f'\n[control]\nsocket = '/s'\ngrace = 1\n[host]\nicmp = 1";
         assert_eq!(
             restart(&[("workers = 1", dataplane)]),
-            "dataplane.workers; dataplane.connections; dataplane.local_port_rest; dataplane.mbufs; dataplane.eal; dataplane.hash_key; \
+            "dataplane.workers; dataplane.connections; dataplane.local_port_rest; dataplane.mbufs; dataplane.fragments; dataplane.eal; dataplane.hash_key; \
              dataplane.idle; control.socket; control.grace; host"
         );
         let port = "device = 'net_null9'\nmtu = 1400\nmac = '02:00:00:00:00:01'\nvlan = 7\nspread = 'queues'\ndecapsulate_from = ['10.0.0.0/24']\ngateway = '10.0.0.1'\n\

@@ -167,6 +167,13 @@ pub static DATAPLANE: TableDoc = TableDoc {
             "How long a local port of full-nat rests after its connection, before another one to the same backend may have it (RFC 6888 REQ-8)",
         ),
         key("mbufs", Kind::Int { min: 256, max: 16_777_216 }, "65_536", INIT, "Packet buffers of each NUMA socket"),
+        key(
+            "fragments",
+            Kind::Int { min: 0, max: 65_536 },
+            "4096",
+            INIT,
+            "Datagrams in fragments that each worker can know; 0 drops fragments",
+        ),
         key("eal", Kind::Texts, "[]", INIT, "Arguments for EAL; those after `--` on the command line follow them"),
         key(
             "hash_key",

@@ -40,6 +40,8 @@ pub struct Dataplane {
     pub local_port_rest_s: u16,
     /// Packet buffers a socket.
     pub mbufs: u32,
+    /// Datagrams in fragments that each worker knows; 0 drops fragments.
+    pub fragments: u32,
     /// Arguments for EAL; those on the command line come after them.
     pub eal: Vec<String>,
     /// The group's shared key for consistent hashing; `None` means random per boot.
@@ -55,6 +57,7 @@ impl Default for Dataplane {
             connections: 1_000_000,
             local_port_rest_s: 120,
             mbufs: 65_536,
+            fragments: 4096,
             eal: Vec::new(),
             hash_key: None,
             idle: Idle::Auto,

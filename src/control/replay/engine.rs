@@ -152,6 +152,7 @@ impl Engine {
         outputs: &mut Outputs,
         timestamp_ns: u64,
     ) -> Result<(), ReplayError> {
+        let now = self.now();
         let Some(w) = self.workers.get_mut(worker) else { return Ok(()) };
         let counters = &w.shard.counters;
         let Arrived { port, packet } = arrived;
@@ -179,6 +180,7 @@ impl Engine {
                     Err(_) => counters.drop_one(DropReason::NeighborQueueFull),
                 }
             }
+            Verdict::Await(tag) => _ = w.pending.fragments.hold(counters, tag, port, now, packet),
             Verdict::Handoff(owner) => {
                 counters.handoffs.add(1);
                 self.process(owner.index(), Origin::Ring, vec![Arrived { port, packet }], outputs, timestamp_ns)?;
@@ -201,11 +203,27 @@ impl Engine {
                 w.shard.hear(news, now);
             }
         }
+        self.reunite(outputs, timestamp_ns)?;
         for w in &mut self.workers {
             w.settle(&snapshot, outputs, timestamp_ns)?;
             for out in w.shard.outbox.drain(..) {
                 outputs.write(out.port, timestamp_ns, out.frame.as_bytes())?;
             }
+        }
+        Ok(())
+    }
+
+    /// Puts fragments through the packet path again once their datagram's first one has come, and drops those for which it
+    /// did not come in time.
+    fn reunite(&mut self, outputs: &mut Outputs, timestamp_ns: u64) -> Result<(), ReplayError> {
+        while let Some((worker, packets)) =
+            self.workers.iter_mut().enumerate().find_map(|(at, w)| Some((at, w.woken()?)))
+        {
+            self.process(worker, Origin::Ring, packets, outputs, timestamp_ns)?;
+        }
+        let now = self.now();
+        for w in &mut self.workers {
+            w.pending.fragments.expire(&w.shard.counters, now);
         }
         Ok(())
     }
@@ -218,6 +236,7 @@ impl Engine {
         }
         let end = Now::from_ns(EPOCH_NS + end_ns);
         for w in &mut self.workers {
+            w.pending.fragments.clear(&w.shard.counters);
             for _ in w.pending.drain() {
                 w.shard.counters.held.sub(1);
                 w.shard.counters.drop_one(DropReason::NeighborUnresolved);
@@ -250,6 +269,17 @@ impl Worker {
             requests: Arc::new(ArrayQueue::new(1)),
         };
         Ok(Self { shard, pending: Pending::default(), handle })
+    }
+
+    /// A burst of fragments that need not wait any longer.
+    fn woken(&mut self) -> Option<Vec<Arrived>> {
+        let tag = self.shard.fragments.woken()?;
+        let mut packets = Vec::new();
+        let put = |port, packet| packets.push(Arrived { port, packet });
+        if !self.pending.fragments.take(&self.shard.counters, tag, BURST, put) {
+            self.shard.fragments.is_awake();
+        }
+        Some(packets)
     }
 
     /// Sends what waited for next hops that answered, and drops what waited for those that did not.

@@ -108,6 +108,7 @@ impl Bench {
                 nat,
                 backends_max: 100,
                 neighbors_max: neighbors,
+                fragments_max: 64,
                 place: Place::default(),
                 local_port_rest_s: 120,
                 punt_rates: PuntRates::default(),

@@ -13,6 +13,7 @@ mod errors;
 mod family;
 mod fast;
 mod flow;
+mod fragments;
 mod glance;
 mod icmp;
 mod local;
@@ -373,10 +374,9 @@ fn first_look<P: Packet>(shard: &Shard, snapshot: &Snapshot, packet: &mut P, ste
             return Verdict::Drop(if group { DropReason::NotOurs } else { DropReason::ForeignMac });
         }
     }
+    // Their places are found out where the shard may change.
     if parsed.fragment != Fragment::None {
-        if punt::is_for_host(snapshot, port, parsed, frame) {
-            meta.work = Work::Rare;
-        }
+        meta.work = Work::Rare;
         return Verdict::Drop(DropReason::Fragment);
     }
     if !own.outer_tier.is_empty()
@@ -415,10 +415,9 @@ fn rare<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> Verdict {
     if is_message && at.snapshot.port(at.port).is_some_and(|port| parsed.ip_len > port.mtu) {
         return Verdict::Drop(DropReason::TooBig);
     }
-    if parsed.fragment != Fragment::None {
-        return punt::or_drop(at, packet, parsed, DropReason::Fragment);
-    }
     match (parsed.kind, parsed.protocol) {
+        (Kind::V4, _) if parsed.fragment != Fragment::None => fragments::fragment::<Ipv4Addr, P>(at, packet, parsed),
+        (Kind::V6, _) if parsed.fragment != Fragment::None => fragments::fragment::<Ipv6Addr, P>(at, packet, parsed),
         (Kind::Arp, _) => neighbor::arp(at, packet, parsed),
         (Kind::V4, protocol::ICMP) => icmp::v4(at, packet, parsed),
         (Kind::V6, protocol::ICMPV6) => icmp::v6(at, packet, parsed),

@@ -6,7 +6,7 @@ use crate::lb::connection::Direction;
 use crate::lb::snapshot::{Backend, Mode};
 use crate::lb::table::Entry;
 use crate::wire::checksum::Delta;
-use crate::wire::parse::{EXTENSION_BYTES_MAX, FiveTuple, Parsed};
+use crate::wire::parse::{EXTENSION_BYTES_MAX, FiveTuple, Fragment, Parsed};
 use crate::wire::protocol;
 
 /// Which end of a packet is replaced.
@@ -42,9 +42,15 @@ pub(super) fn other_side<A: Family>(at: &At, entry: &Entry<A>, backend: &Backend
     }
 }
 
-/// Replaces what differs between two five-tuples in a TCP or UDP packet and takes one from its TTL.
+/// Replaces what differs between two five-tuples in a TCP or UDP packet and takes one from its TTL. Of a later fragment only
+/// the addresses: the datagram's ports and checksum are in the first one, which changes by the same, so that both are right
+/// when it is put together.
 #[inline]
 pub(super) fn rewrite<A: Family>(frame: &mut [u8], parsed: &Parsed, old: &FiveTuple<A>, new: &FiveTuple<A>) {
+    if parsed.fragment == Fragment::Later {
+        rewrite_ip(frame, parsed, (old.src, new.src), (old.dst, new.dst));
+        return;
+    }
     let place = Place { l3: parsed.l3.into(), l4: parsed.l4.into(), ttl: parsed.ttl, protocol: parsed.protocol };
     let (src, dst) = ((old.src, old.sport), (old.dst, old.dport));
     let (new_src, new_dst) = ((new.src, new.sport), (new.dst, new.dport));
@@ -96,8 +102,8 @@ pub(super) fn rewrite_at<A: Family>(frame: &mut [u8], place: Place, end: End, ol
     fix_l4(l4, protocol, ports);
 }
 
-/// Replaces both ends of an ICMP message's IP header, each old by new, and takes one from its TTL; the ICMP checksum is
-/// the caller's.
+/// Replaces both ends of an IP header, each old by new, and takes one from its TTL; a checksum of the upper layer is the
+/// caller's.
 pub(super) fn rewrite_ip<A: Family>(frame: &mut [u8], parsed: &Parsed, src: (A, A), dst: (A, A)) -> Delta {
     let addresses = A::replace(A::replace(Delta::default(), src.0, src.1), dst.0, dst.1);
     if let Some(ip) = frame.get_mut(usize::from(parsed.l3)..) {

@@ -148,6 +148,26 @@ pub(super) fn of_error(
     }
 }
 
+/// The worker that owns the connection of a packet that came by a port; `None` if the device has placed it and does not say
+/// how.
+pub(super) fn of_flow<A: Family>(
+    shard: &Shard,
+    snapshot: &Snapshot,
+    key: &FiveTuple<A>,
+    port: PortId,
+) -> Option<WorkerId> {
+    let (src, dst): (IpAddr, IpAddr) = (key.src.into(), key.dst.into());
+    let by = By::of(snapshot, port, dst, key.protocol, key.dport);
+    let rss = &snapshot.port(port)?.rss;
+    let by_client = |address, port| Some(steer::by_client(&shard.steer, address, port, key.protocol, snapshot.workers));
+    match by {
+        _ if snapshot.workers <= 1 => Some(shard.worker),
+        By::Source => by_client(src, key.sport),
+        By::Destination => by_client(dst, key.dport),
+        By::Arrival => rss.as_ref().and_then(|rss| rss.worker(src, dst, key.sport, key.dport)),
+    }
+}
+
 /// Who may have the connection that an error is about, if this worker has not, on a port whose device keeps
 /// connections on one queue but does not say on which; `None` if everybody was asked.
 pub(super) fn next_to_ask(shard: &Shard, snapshot: &Snapshot, port: PortId, dst: IpAddr) -> Option<WorkerId> {

@@ -25,6 +25,6 @@ pub(super) fn of(error: ParseError) -> DropReason {
         ParseError::UdpLength(_) => DropReason::UdpLength,
         ParseError::UdpChecksumZero => DropReason::UdpNoChecksum,
         ParseError::TinyFragment(_) | ParseError::FragmentOffsetOne => DropReason::TinyFragment,
-        ParseError::FragmentBeyond(_) => DropReason::Fragment,
+        ParseError::FragmentBeyond(_) => DropReason::FragmentInvalid,
     }
 }

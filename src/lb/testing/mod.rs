@@ -2,11 +2,13 @@
 
 mod chain;
 mod check;
+mod fragments;
 mod frame;
 mod net;
 
 pub use chain::Chain;
 pub use check::{checksums_are_right, l4_checksum_is_right, tunnel_of};
+pub use fragments::{fragments, reassembled};
 pub use frame::{Frame, arp, icmp4, icmp6, internet_checksum, neighbor_message};
 pub use net::{Net, Sent, TestPacket};
 

@@ -13,6 +13,7 @@ use super::super::punt::PuntRates;
 use super::super::shard::{Shard, ShardConfig};
 use super::super::snapshot::{Snapshot, SnapshotSpec};
 use super::super::verdict::{DropReason, Verdict};
+use super::super::waiting::Waiting;
 
 /// A frame and the port that it came in by.
 #[derive(Clone, Debug)]
@@ -54,6 +55,8 @@ pub struct Sent {
     pub verdict: Verdict,
     pub frame: Vec<u8>,
     pub worker: u16,
+    /// By which the packet came.
+    pub port: PortId,
 }
 
 impl Sent {
@@ -96,6 +99,8 @@ pub struct Net {
     pub snapshot: Snapshot,
     pub shards: Vec<Shard>,
     pub now: Now,
+    /// Fragments without their first one, by worker.
+    pub waiting: Vec<Waiting<TestPacket>>,
 }
 
 impl Net {
@@ -118,6 +123,7 @@ impl Net {
                 neighbors_max: 64,
                 local_port_rest_s: 120,
                 punt_rates: PuntRates::default(),
+                fragments_max: 64,
                 place: Place::default(),
                 boot_key: HashKey::from_bytes([9; 16]),
             })
@@ -125,8 +131,9 @@ impl Net {
             shard.adopt(&snapshot, None);
             shard
         };
-        let shards = (0..snapshot.workers).map(shard).collect();
-        Self { snapshot, shards, now: Now::from_ns(1_000_000_000) }
+        let shards: Vec<_> = (0..snapshot.workers).map(shard).collect();
+        let waiting = shards.iter().map(|_| Waiting::default()).collect();
+        Self { snapshot, shards, now: Now::from_ns(1_000_000_000), waiting }
     }
 
     /// Goes over to another configuration, as a reload does.
@@ -142,8 +149,9 @@ impl Net {
     /// Lets time pass and the timers run.
     pub fn pass_s(&mut self, s: u64) {
         self.now = Now::from_ns(self.now.ns() + s * 1_000_000_000);
-        for shard in &mut self.shards {
+        for (shard, waiting) in self.shards.iter_mut().zip(&mut self.waiting) {
             shard.tick(&self.snapshot, self.now);
+            waiting.expire(&shard.counters, self.now);
         }
     }
 
@@ -155,8 +163,10 @@ impl Net {
     /// One packet into the worker that the NIC chose.
     pub fn send_to(&mut self, worker: u16, port: u8, frame: &[u8]) -> Sent {
         let mut sent = self.burst(worker, Origin::Port, &[TestPacket::new(port, frame)]).remove(0);
-        // Whoever hands on what was handed to it asks those with higher numbers, so this ends.
+        let mut hops = 0;
         while let Verdict::Handoff(owner) = sent.verdict {
+            hops += 1;
+            assert!(hops <= self.snapshot.workers, "handed on and on");
             assert_ne!(owner.0, sent.worker, "handed to itself");
             assert_eq!(sent.frame, frame, "changed before it was handed on");
             sent = self.burst(owner.0, Origin::Ring, &[TestPacket::new(port, frame)]).remove(0);
@@ -199,8 +209,8 @@ impl Net {
                     assert!(shard.neighbors.is_current(slot));
                     counters.held.add(1);
                 }
+                Verdict::Await(_) => {}
                 Verdict::Handoff(owner) => {
-                    assert!(origin == Origin::Port || owner.0 > worker, "handed back");
                     assert!(owner.0 < self.snapshot.workers);
                     counters.handoffs.add(1);
                 }
@@ -212,7 +222,13 @@ impl Net {
             }
             counters.rx_packets.add(1);
         }
-        let sent = |(p, &verdict): (&TestPacket, &Verdict)| Sent { verdict, frame: p.bytes().to_vec(), worker };
+        for (packet, verdict) in packets.iter().zip(&verdicts) {
+            if let (Verdict::Await(tag), Some(waiting)) = (*verdict, self.waiting.get_mut(usize::from(worker))) {
+                waiting.hold(&shard.counters, tag, packet.port, self.now, packet.clone());
+            }
+        }
+        let sent =
+            |(p, &verdict): (&TestPacket, &Verdict)| Sent { verdict, frame: p.bytes().to_vec(), worker, port: p.port };
         packets.iter().zip(&verdicts).map(sent).collect()
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::bytes::{u8_at, u16_at, u32_at};
 use super::super::protocol::{DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, ROUTING};
-use super::Fragment;
+use super::{Fragment, Kind, Parsed};
 
 /// The most extension headers that are walked.
 pub const EXTENSION_HEADERS_MAX: usize = 8;
@@ -84,6 +84,25 @@ pub(super) fn walk(mut next: u8, data: &[u8], payload_len: usize) -> Result<Chai
         }
     }
     Ok(Chain::new(next, at, fragment))
+}
+
+/// How many bytes a fragment holds of what was fragmented; `frame` must be the one that was parsed. `None` if it is no
+/// fragment.
+///
+/// In IPv6 that is all behind the fragment header, so in a first fragment also the options before the upper layer.
+pub fn fragment_data(parsed: &Parsed, frame: &[u8]) -> Option<u16> {
+    if parsed.kind == Kind::V4 || parsed.fragment != Fragment::First {
+        return (parsed.fragment != Fragment::None).then(|| parsed.l4_len());
+    }
+    let (mut next, mut at) = (u8_at(frame, usize::from(parsed.l3) + 6), usize::from(parsed.l3) + 40);
+    while next != FRAGMENT {
+        if at >= usize::from(parsed.l4) {
+            return None;
+        }
+        next = u8_at(frame, at);
+        at += 8 + 8 * usize::from(u8_at(frame, at + 1));
+    }
+    u16::try_from(parsed.ip_end().checked_sub(at + 8)?).ok()
 }
 
 impl Chain {

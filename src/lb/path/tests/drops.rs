@@ -78,9 +78,8 @@ pub(crate) fn malformed() -> Vec<(R, Vec<u8>)> {
         (R::UdpNoChecksum, udp6.clone().with(|f| f.l4_checksum = Some(0)).build()),
         (R::TinyFragment, syn.clone().with(|f| f.fragment = 0x0001).build()),
         (R::TinyFragment, changed(&syn.clone().with(|f| f.fragment = 0x2000), 3, 36)),
-        (R::Fragment, udp.clone().with(|f| f.fragment = 0x2000).build()),
-        (R::Fragment, udp.clone().with(|f| f.fragment = 0x0002).build()),
-        (R::Fragment, udp6.clone().with(|f| f.options = (44, vec![17, 0, 0, 1, 0, 0, 0, 9])).build()),
+        (R::FragmentInvalid, udp.clone().with(|f| f.fragment = 0x2000).build()),
+        (R::FragmentInvalid, udp6.clone().with(|f| f.options = (44, vec![17, 0, 0, 1, 0, 0, 0, 9])).build()),
         (R::Fragment, icmp4("198.51.100.7", "192.0.2.10", [8, 0], [0; 4], b"x").with(|f| f.fragment = 0x2000).build()),
     ]
 }
@@ -143,7 +142,7 @@ pub(crate) fn unwanted() -> Vec<(R, Vec<u8>)> {
 
 /// What cannot be provoked by one frame into the usual network, as a list of what the other tests of this directory and
 /// the poll loop provoke.
-const ELSEWHERE: [(R, &str); 18] = [
+const ELSEWHERE: [(R, &str); 22] = [
     (R::NoBackend, "below"),
     (R::NoRoute, "below"),
     (R::NoHeadroom, "below"),
@@ -162,6 +161,10 @@ const ELSEWHERE: [(R, &str); 18] = [
     (R::PuntLimited, "punt"),
     (R::IcmpMtu, "quotes"),
     (R::IcmpTunnel, "path_mtu"),
+    (R::FragmentOverlap, "fragments"),
+    (R::FragmentTimeout, "fragments"),
+    (R::FragmentQueueFull, "fragments"),
+    (R::FragmentTableFull, "fragments"),
 ];
 /// The poll loop's own.
 const DATAPLANE: [R; 6] =

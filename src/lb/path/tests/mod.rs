@@ -8,6 +8,7 @@ mod crossing_random;
 pub(crate) mod drops;
 mod encap;
 mod errors;
+mod fragments;
 mod full_nat;
 mod fuzz;
 mod glance;
