@@ -370,7 +370,7 @@ impl Run {
 }
 
 /// What is counted of connections is what is in the table.
-fn connections(shard: &Shard, snapshot: &Snapshot, now: Now) {
+pub fn connections(shard: &Shard, snapshot: &Snapshot, now: Now) {
     let (rows, more) = shard.connections(0, usize::MAX / 2, now);
     assert_eq!(more, None);
     let counters = &shard.counters;

@@ -48,8 +48,8 @@ impl Reference {
         }
         // What the sender receives goes the other way.
         match self.found(&quote, sender, receiver) {
-            Some((id, Direction::Request, home)) => self.to_backend(port, frame, ip, &quote, id, &home),
-            Some((id, Direction::Reply, _)) => self.to_client(frame, ip, &quote, id),
+            Some((id, Direction::Request, home)) => self.error_to_backend(port, frame, ip, &quote, id, &home),
+            Some((id, Direction::Reply, _)) => self.error_to_client(frame, ip, &quote, id),
             None => self.by_hash(port, frame, ip, (quote.protocol, receiver, sender), choose).unwrap_or(Err(unknown)),
         }
     }
@@ -66,7 +66,7 @@ impl Reference {
     }
 
     /// About a packet from the VIP to the client.
-    fn to_backend(
+    fn error_to_backend(
         &mut self,
         port: usize,
         frame: &Frame,
@@ -86,7 +86,7 @@ impl Reference {
     }
 
     /// About a packet from the client as NAT sent it on: the client sees the VIP alone, and no router behind it.
-    fn to_client(&mut self, frame: &Frame, ip: &Ip, quote: &Quote, id: u64) -> Result<Fate, &'static str> {
+    fn error_to_client(&mut self, frame: &Frame, ip: &Ip, quote: &Quote, id: u64) -> Result<Fate, &'static str> {
         if ip.ttl() <= 1 {
             return Err("ttl_exceeded");
         }

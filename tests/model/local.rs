@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::packet::{self, Mac, fix_header, fix_l4, octets};
-use crate::read::{Frame, Ip};
+use crate::read::{Frame, Ip, word};
 use crate::world::{Port, World};
 
 /// TTL of what we send.
@@ -44,7 +44,7 @@ pub fn arp(world: &World, number: usize, message: &[u8]) -> Result<Vec<u8>, &'st
         let is_own = addresses(port).any(|own| octets(own) == addr);
         is_own || world.services.iter().any(|service| octets(service.vip) == addr)
     };
-    let operation = message[7];
+    let operation = word(message, 6);
     if ours(&sender[6..]) {
         return Err("address_conflict");
     }

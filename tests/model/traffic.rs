@@ -478,7 +478,8 @@ fn is_of_interest(frame: &[u8]) -> bool {
             message[..6] == [0, 1, 8, 0, 6, 4] && message[8] & 1 == 0
         }
         Ok(read::Frame { content: Content::Ip(ip), .. }) => {
-            !ip.is_fragment && !(ip.protocol == ICMP6 && matches!(ip.upper().first(), Some(133..=137)))
+            let is_discovery = ip.protocol == ICMP6 && matches!(ip.upper().first(), Some(133..=137));
+            !ip.is_fragment && !is_discovery
         }
         Err(_) => !is_arp(frame) && !mentions_fragment(frame),
     }
@@ -518,5 +519,5 @@ fn end_of(ip: &read::Ip) -> u32 {
 
 /// A first sequence number, the same every time and near the end for some.
 fn isn(socket: Socket) -> u32 {
-    if socket.1 % 2 == 0 { u32::MAX - 40 } else { 0x1000_0000 }
+    if socket.1.is_multiple_of(2) { u32::MAX - 40 } else { 0x1000_0000 }
 }
