@@ -2,10 +2,9 @@
 
 use crate::local;
 use crate::read::{self, Frame, Ip, Quote};
-use crate::reference::{Choose, Fate, Home, Reference, Tuple, homes};
-use crate::rewrite::{self, End};
+use crate::reference::{Choose, Connection, Fate, Home, Reference, Tuple, homes};
+use crate::rewrite;
 use crate::tcp::Direction;
-use crate::world::Mode;
 
 impl Reference {
     /// A message in `frame`, which is `bytes`.
@@ -75,13 +74,15 @@ impl Reference {
         id: u64,
         home: &Home,
     ) -> Result<Fate, &'static str> {
-        if home.mode != Mode::Nat {
+        if !home.mode.is_nat() {
             return self.unchanged(port, frame, ip, home);
         }
         let (out, hop) = self.route(home.address).ok_or("no_route")?;
         self.may_go_on(ip, out)?;
-        let (vip, server) = (self.connection(id).vip, self.connection(id).server);
-        let packet = rewrite::translate_error(ip, quote, End::Dst, server.0, vip, server);
+        let Connection { client, server, local, .. } = *self.connection(id);
+        // Full-NAT's backend knows the local address alone, and maybe no way to the router.
+        let src = local.map_or(ip.src, |local| local.0);
+        let packet = rewrite::translate_error(ip, quote, src, server.0, (server, local.unwrap_or(client)));
         Ok(self.sent(out, hop, &[packet, frame.trailer.clone()].concat()))
     }
 
@@ -90,10 +91,10 @@ impl Reference {
         if ip.ttl() <= 1 {
             return Err("ttl_exceeded");
         }
-        let (client, vip, server) = (self.connection(id).client, self.connection(id).vip, self.connection(id).server);
+        let Connection { client, vip, .. } = *self.connection(id);
         let (out, hop) = self.route(client.0).ok_or("no_route")?;
         self.may_go_on(ip, out)?;
-        let packet = rewrite::translate_error(ip, quote, End::Src, vip.0, server, vip);
+        let packet = rewrite::translate_error(ip, quote, vip.0, client.0, (client, vip));
         Ok(self.sent(out, hop, &[packet, frame.trailer.clone()].concat()))
     }
 
@@ -115,7 +116,7 @@ impl Reference {
         tuple: Tuple,
         choose: Choose,
     ) -> Option<Result<Fate, &'static str>> {
-        let service = self.service(tuple.2, tuple.0).filter(|service| service.mode != Mode::Nat)?.clone();
+        let service = self.service(tuple.2, tuple.0).filter(|service| !service.mode.is_nat())?.clone();
         let address = match self.choose(&service, tuple, choose) {
             Ok(address) => address,
             Err(reason) => return Some(Err(reason)),
@@ -129,6 +130,7 @@ impl Reference {
         if ip.src == home.address || self.is_local(ip.src) {
             return Err("looped");
         }
-        self.forward(port, frame, ip, home, (home.address, 0))
+        // No NAT, so it keeps its ends, whatever they are.
+        self.forward(port, frame, ip, home, ((ip.src, 0), (ip.dst, 0)))
     }
 }

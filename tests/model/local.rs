@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::packet::{self, Mac, fix_header, fix_l4, octets};
 use crate::read::{Frame, Ip, word};
-use crate::world::{Port, World};
+use crate::world::{Port, Service, World};
 
 /// TTL of what we send.
 const TTL: u8 = 64;
@@ -42,7 +42,11 @@ pub fn arp(world: &World, number: usize, message: &[u8]) -> Result<Vec<u8>, &'st
     let (sender, target) = (&message[8..18], &message[24..28]);
     let ours = |addr: &[u8]| {
         let is_own = addresses(port).any(|own| octets(own) == addr);
-        is_own || world.services.iter().any(|service| octets(service.vip) == addr)
+        let of_service = |service: &Service| {
+            let all = [vec![service.vip], service.local_addresses()].concat();
+            all.into_iter().any(|own| octets(own) == addr)
+        };
+        is_own || world.services.iter().any(of_service)
     };
     let operation = word(message, 6);
     if ours(&sender[6..]) {

@@ -20,15 +20,18 @@ mod traffic;
 mod world;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 
 use tidegate::control::config::Config;
 
 use product::Product;
-use reference::{Fate, Reference};
+use read::Content;
+use reference::{Choices, Fate, Reference, Tuple};
+use rewrite::Socket;
 use traffic::{Step, Traffic};
-use world::{VARIANTS, WORLDS, World, world};
+use world::{FULL_NAT, Service, VARIANTS, WORLDS, World, world};
 
 /// Without a wish: about ten seconds on one slow core.
 const SEQUENCES: u64 = 3000;
@@ -103,8 +106,8 @@ impl Both {
         let burst = std::mem::take(&mut self.burst);
         let got = self.product.burst(&burst);
         for ((port, frame), got) in burst.iter().zip(got) {
-            let Self { reference, product, .. } = self;
-            let wanted = reference.step(*port, frame, &mut |service, tuple| product.choose(service, tuple));
+            let choices = Observed { product: &self.product, got: &got };
+            let wanted = self.reference.step(*port, frame, &choices);
             if got != wanted {
                 return Err(format!("by port {port} {}\n{}", hex(frame), difference(&got, &wanted)));
             }
@@ -123,6 +126,26 @@ impl Both {
         let got = self.product.figures();
         let text = || format!("created, adopted, stateless, active: the product counts {got:?}, the model {wanted:?}");
         if got == wanted { Ok(()) } else { Err(text()) }
+    }
+}
+
+/// What the product has chosen for a packet.
+struct Observed<'a> {
+    product: &'a Product,
+    got: &'a Fate,
+}
+
+impl Choices for Observed<'_> {
+    fn backend(&self, service: &Service, tuple: Tuple) -> Option<IpAddr> {
+        self.product.choose(service, tuple)
+    }
+
+    fn local_end(&self) -> Option<Socket> {
+        let Fate::Sent(_, frame) = self.got else { return None };
+        match read::frame(frame).ok()?.content {
+            Content::Ip(ip) => ip.has_ports().then(|| ip.ends().0),
+            Content::Arp(_) => None,
+        }
     }
 }
 
@@ -158,10 +181,14 @@ fn difference(got: &Fate, wanted: &Fate) -> String {
     format!("the product: {}\nthe model:   {}{place}", text(got), text(wanted))
 }
 
+fn world_of(seed: u64) -> usize {
+    if seed % 16 == 0 { FULL_NAT } else { (seed % FULL_NAT as u64) as usize }
+}
+
 /// Runs steps of a sequence; the fates met, or what differs.
 fn run(seed: u64, steps: &[Step]) -> Result<Fates, String> {
     let all = || {
-        let mut both = Both::new((seed % WORLDS as u64) as usize, seed);
+        let mut both = Both::new(world_of(seed), seed);
         steps.iter().try_for_each(|&step| both.step(step)).and_then(|()| both.finish()).map(|()| both.fates)
     };
     catch_unwind(AssertUnwindSafe(all)).unwrap_or_else(|panic| {

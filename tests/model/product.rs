@@ -1,5 +1,6 @@
 //! The product as the reference sees it: frames in, fates out, and the choice of a backend.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -52,7 +53,14 @@ pub struct Product {
     snapshot: Arc<Snapshot>,
     shards: Vec<Shard>,
     sizes: ShardConfig,
+    alone: RefCell<Option<Alone>>,
     pub now_ns: u64,
+}
+
+/// A worker of its own, with a time of its own, for questions.
+struct Alone {
+    shard: Shard,
+    now_ns: u64,
 }
 
 impl Product {
@@ -72,13 +80,14 @@ impl Product {
             ..sizes
         };
         let shards = (0..world.workers).map(|worker| shard(&sizes, worker, &snapshot)).collect();
-        Self { compiler, snapshot, shards, sizes, now_ns }
+        Self { compiler, snapshot, shards, sizes, alone: RefCell::default(), now_ns }
     }
 
     pub fn reload(&mut self, config: &Config) {
         let next = self.compiler.compile(config, &Overrides::default(), Some(&self.snapshot)).unwrap();
         self.shards.iter_mut().for_each(|shard| shard.adopt(&next, Some(&self.snapshot)));
         self.snapshot = Arc::new(next);
+        self.alone = RefCell::default();
     }
 
     /// Puts a burst into the first worker and follows each packet to its end.
@@ -110,14 +119,21 @@ impl Product {
 
     /// The backend for a new connection with this tuple: where a worker sends it that knows of no other.
     pub fn choose(&self, service: &Service, (protocol, src, dst): Tuple) -> Option<IpAddr> {
-        let mut alone = shard(&self.sizes_of_one(), 0, &self.snapshot);
+        let mut alone = self.alone.borrow_mut();
+        let Alone { shard, now_ns } = alone.get_or_insert_with(|| Alone {
+            shard: shard(&ShardConfig { connections_max: 4, ..self.sizes.clone() }, 0, &self.snapshot),
+            now_ns: self.now_ns,
+        });
         let text = |(addr, port): (IpAddr, u16)| std::net::SocketAddr::new(addr, port).to_string();
         let packet = match protocol {
             6 => tcp(&text(src), &text(dst), SYN, b""),
             _ => udp(&text(src), &text(dst), b""),
         };
         let mut packets = [buffer(&(0, packet.frame_from("10.0.0.1".parse().unwrap())))];
-        let verdict = process_on(&mut alone, &self.snapshot, self.now_ns, Origin::Ring, &mut packets)[0];
+        let verdict = process_on(shard, &self.snapshot, *now_ns, Origin::Ring, &mut packets)[0];
+        // It forgets this one before the next.
+        *now_ns += 1_000_000_000_000;
+        shard.sweep_all(&self.snapshot, Now::from_ns(*now_ns));
         match verdict {
             Verdict::Drop(DropReason::NoBackend) => return None,
             Verdict::Drop(DropReason::Looped) => return Some(src.0),
@@ -132,10 +148,6 @@ impl Product {
             |address: IpAddr| if ip.dst == dst.0 { frame.dst_mac == mac_of(address) } else { ip.dst == address };
         let backend = service.backends.iter().find(|backend| is_it(backend.address));
         Some(backend.unwrap_or_else(|| panic!("{} is no backend of {}", ip.dst, service.name)).address)
-    }
-
-    fn sizes_of_one(&self) -> ShardConfig {
-        ShardConfig { connections_max: 4, ..self.sizes.clone() }
     }
 
     /// Connections opened, taken over, packets sent on without one, and connections open now.

@@ -8,9 +8,12 @@ use std::net::IpAddr;
 use crate::local;
 use crate::packet::{TCP, UDP, mac_of};
 use crate::read::{self, Content, Frame, Ip};
-use crate::rewrite::{self, End, Socket};
+use crate::rewrite::{self, Socket};
 use crate::tcp::{Direction, Phase, Sequences, after_udp, is_middle, is_syn};
 use crate::world::{Mode, Service, State, World};
+
+/// How long a local port of full-NAT rests after its connection.
+const REST_S: u64 = 120;
 
 /// What becomes of a packet.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,8 +31,16 @@ pub enum Fate {
 /// Protocol, source and destination.
 pub type Tuple = (u8, Socket, Socket);
 
-/// Which backend the scheduler gives to a new connection, if any.
-pub type Choose<'a> = &'a mut dyn FnMut(&Service, Tuple) -> Option<IpAddr>;
+/// What is the product's own to choose.
+pub trait Choices {
+    /// The backend for a new connection with this tuple, if any.
+    fn backend(&self, service: &Service, tuple: Tuple) -> Option<IpAddr>;
+
+    /// The local address and port from which full-NAT has sent the packet on.
+    fn local_end(&self) -> Option<Socket>;
+}
+
+pub type Choose<'a> = &'a dyn Choices;
 
 /// Where a connection goes. A new configuration with the same leaves it alone.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,6 +60,8 @@ pub struct Connection {
     pub vip: Socket,
     /// What NAT replaces the VIP by.
     pub server: Socket,
+    /// What full-NAT replaces the client by; nobody can know before a packet was sent on.
+    pub local: Option<Socket>,
     phase: Phase,
     sequences: Sequences,
     /// The second in which it is over.
@@ -60,6 +73,8 @@ pub struct Reference {
     pub now_ns: u64,
     connections: BTreeMap<u64, Connection>,
     by_tuple: HashMap<Tuple, (u64, Direction)>,
+    /// When the connections ended that full-NAT had from a local to a remote end.
+    freed: HashMap<Tuple, u64>,
     pub created: u64,
     pub adopted: u64,
     pub stateless: u64,
@@ -68,7 +83,8 @@ pub struct Reference {
 impl Reference {
     pub fn new(world: World, now_ns: u64) -> Self {
         let (connections, by_tuple) = (BTreeMap::new(), HashMap::new());
-        Self { world, now_ns, connections, by_tuple, created: 0, adopted: 0, stateless: 0 }
+        let freed = HashMap::new();
+        Self { world, now_ns, connections, by_tuple, freed, created: 0, adopted: 0, stateless: 0 }
     }
 
     /// Another configuration. Connections stay with backends that are the same in it.
@@ -128,10 +144,17 @@ impl Reference {
         if self.is_local(dst) { "no_service" } else { "not_ours" }
     }
 
+    /// The same for TCP and UDP, of which full-NAT's own addresses get replies.
+    fn nobodys_flow(&self, dst: IpAddr) -> &'static str {
+        let is_own_end = self.world.services.iter().any(|service| service.local_addresses().contains(&dst));
+        if is_own_end { "no_connection" } else { self.nobodys(dst) }
+    }
+
     /// Whether an address is one of ours: a port's, or a VIP.
     pub fn is_local(&self, addr: IpAddr) -> bool {
-        let is_vip = self.world.services.iter().any(|service| service.vip == addr);
-        is_vip || self.world.ports.iter().any(|port| local::addresses(port).any(|own| own == addr))
+        let of_service = |service: &Service| service.vip == addr || service.local_addresses().contains(&addr);
+        self.world.services.iter().any(of_service)
+            || self.world.ports.iter().any(|port| local::addresses(port).any(|own| own == addr))
     }
 
     // ---- TCP and UDP ---------------------------------------------------------------------------------------------
@@ -146,7 +169,7 @@ impl Reference {
                 && connection.phase == Phase::Fin
                 && direction == Direction::Request;
             if self.serving(connection).is_some() && !begins_anew {
-                return self.known(port, frame, ip, id, direction);
+                return self.known(port, frame, ip, id, direction, choose);
             }
             self.remove(id);
         }
@@ -168,7 +191,10 @@ impl Reference {
     }
 
     fn remove(&mut self, id: u64) {
-        self.connections.remove(&id);
+        let ends_s = self.connections.remove(&id).map_or(0, |connection| connection.ends_s);
+        let over_s = ends_s.min(self.now_s());
+        self.freed
+            .extend(self.by_tuple.iter().filter(|(_, of)| **of == (id, Direction::Reply)).map(|(t, _)| (*t, over_s)));
         self.by_tuple.retain(|_, (other, _)| *other != id);
     }
 
@@ -187,10 +213,11 @@ impl Reference {
         ip: &Ip,
         id: u64,
         direction: Direction,
+        choose: Choose,
     ) -> Result<Fate, &'static str> {
         let now_s = self.now_s();
         let home = self.serving(&self.connections[&id]).ok_or("no_backend")?;
-        let sees_replies = home.mode == Mode::Nat;
+        let sees_replies = home.mode.is_nat();
         let idle = self.world.services.iter().find(|s| s.name == home.service).map(|s| s.idle).ok_or("no_service")?;
         let connection = self.connections.get_mut(&id).ok_or("no_connection")?;
         connection.phase = match ip.protocol {
@@ -199,23 +226,22 @@ impl Reference {
         };
         // Whole seconds: a connection is never over before its time, and at the end of that second at the latest.
         connection.ends_s = now_s + connection.phase.idle_s(&idle) + 1;
-        let (vip, server) = (connection.vip, connection.server);
         match direction {
-            Direction::Request => self.forward(port, frame, ip, &home, server),
-            Direction::Reply => self.back(port, frame, ip, vip),
+            Direction::Request => self.request(port, frame, ip, &home, id, choose),
+            Direction::Reply => self.back(port, frame, ip, id),
         }
     }
 
     fn unknown(&mut self, port: usize, frame: &Frame, ip: &Ip, choose: Choose) -> Result<Fate, &'static str> {
         let (src, dst) = ip.ends();
-        let service = self.service(dst, ip.protocol).ok_or_else(|| self.nobodys(ip.dst))?.clone();
+        let service = self.service(dst, ip.protocol).ok_or_else(|| self.nobodys_flow(ip.dst))?.clone();
         if local::is_martian(ip.src) {
             return Err("martian");
         }
         if self.is_local(ip.src) {
             return Err("looped");
         }
-        let is_nat = service.mode == Mode::Nat;
+        let is_nat = service.mode.is_nat();
         let flags = ip.tcp_flags();
         let opens = ip.protocol == UDP || is_syn(flags);
         // Another balancer may have owned the connection; the consistent hash finds its backend again (rule 21).
@@ -237,12 +263,50 @@ impl Reference {
         let home = homes(&service).find(|home| home.address == address).ok_or("no_backend")?;
         let server = if is_nat { (address, home.port.unwrap_or(dst.1)) } else { dst };
         if opens || adopts {
-            self.open(ip, &service, home.clone(), server)?;
+            let id = self.open(ip, &service, home.clone(), server)?;
             self.adopted += u64::from(adopts);
+            self.request(port, frame, ip, &home, id, choose)
         } else {
             self.stateless += 1;
+            self.forward(port, frame, ip, &home, (src, dst))
         }
-        self.forward(port, frame, ip, &home, server)
+    }
+
+    /// Sends a client's packet of a connection on.
+    fn request(
+        &mut self,
+        port: usize,
+        frame: &Frame,
+        ip: &Ip,
+        home: &Home,
+        id: u64,
+        choose: Choose,
+    ) -> Result<Fate, &'static str> {
+        if home.mode == Mode::FullNat && self.connections[&id].local.is_none() {
+            self.note_local(ip.protocol, id, choose);
+        }
+        let connection = &self.connections[&id];
+        let src = connection.local.unwrap_or(connection.client);
+        self.forward(port, frame, ip, home, (src, connection.server))
+    }
+
+    /// Full-NAT has chosen where it connects from. It may be any end that nobody else uses, and that nobody has used for
+    /// two minutes (rules 13 and 14).
+    fn note_local(&mut self, protocol: u8, id: u64, choose: Choose) {
+        let Some(local) = choose.local_end() else { return };
+        let Connection { vip, server, .. } = self.connections[&id];
+        let service = self.service(vip, protocol);
+        let is_allowed = service.is_some_and(|service| service.local_addresses().contains(&local.0));
+        assert!(is_allowed && local.1 >= 1024, "connected from {local:?}");
+        assert!(self.service(local, protocol).is_none(), "{local:?} is a VIP's");
+        let back = (protocol, server, local);
+        assert!(self.find(back).is_none(), "two connections between {local:?} and {server:?}");
+        let freed = self.freed.get(&back).copied();
+        assert!(freed.is_none_or(|s| s + REST_S <= self.now_s()), "{local:?} to {server:?} has not rested");
+        self.by_tuple.insert(back, (id, Direction::Reply));
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.local = Some(local);
+        }
     }
 
     /// The service of a destination: one for the port before one for every port.
@@ -256,7 +320,7 @@ impl Reference {
         let takes_new = |address: IpAddr| {
             service.backends.iter().any(|b| b.address == address && b.state == State::Up && b.weight > 0)
         };
-        match choose(service, tuple) {
+        match choose.backend(service, tuple) {
             Some(address) if takes_new(address) => Ok(address),
             Some(address) => panic!("{}: {address} was chosen, which takes no new connections", service.name),
             None if service.backends.iter().any(|b| takes_new(b.address)) => {
@@ -266,7 +330,7 @@ impl Reference {
         }
     }
 
-    fn open(&mut self, ip: &Ip, service: &Service, home: Home, server: Socket) -> Result<(), &'static str> {
+    fn open(&mut self, ip: &Ip, service: &Service, home: Home, server: Socket) -> Result<u64, &'static str> {
         let (client, vip) = ip.ends();
         let there = (ip.protocol, client, vip);
         let back = (home.mode == Mode::Nat).then_some((ip.protocol, server, client));
@@ -286,35 +350,35 @@ impl Reference {
         let id = self.created;
         let ends_s = self.now_s() + phase.idle_s(&service.idle) + 1;
         let home = Some(home);
-        self.connections.insert(id, Connection { home, client, vip, server, phase, sequences, ends_s });
+        self.connections.insert(id, Connection { home, client, vip, server, local: None, phase, sequences, ends_s });
         self.by_tuple.insert(there, (id, Direction::Request));
         self.by_tuple.extend(back.map(|back| (back, (id, Direction::Reply))));
         self.created += 1;
-        Ok(())
+        Ok(id)
     }
 
     // ---- ways out ------------------------------------------------------------------------------------------------
 
-    /// Sends a request to its backend.
+    /// Sends a packet to a backend; NAT gives it new ends.
     pub fn forward(
         &mut self,
         port: usize,
         frame: &Frame,
         ip: &Ip,
         home: &Home,
-        server: Socket,
+        ends: (Socket, Socket),
     ) -> Result<Fate, &'static str> {
         let (out, hop) = self.route(home.address).ok_or("no_route")?;
         let mtu = self.world.ports[out].mtu;
         match home.mode {
-            Mode::Nat => {
+            Mode::Nat | Mode::FullNat => {
                 if ip.ttl() <= 1 {
                     return Ok(self.time_exceeded(port, frame, ip));
                 }
                 if ip.bytes.len() > mtu {
                     return self.too_big(port, frame, ip, mtu);
                 }
-                let to = rewrite::translate(ip, End::Dst, server);
+                let to = rewrite::translate(ip, ends.0, ends.1);
                 Ok(self.sent(out, hop, &[to, frame.trailer.clone()].concat()))
             }
             Mode::Gre | Mode::Dsr if ip.ttl() == 0 => Err("ttl_exceeded"),
@@ -334,16 +398,17 @@ impl Reference {
     }
 
     /// Sends a backend's packet to the client, as from the VIP (P7).
-    fn back(&mut self, port: usize, frame: &Frame, ip: &Ip, vip: Socket) -> Result<Fate, &'static str> {
+    fn back(&mut self, port: usize, frame: &Frame, ip: &Ip, id: u64) -> Result<Fate, &'static str> {
+        let Connection { client, vip, .. } = self.connections[&id];
         if ip.ttl() <= 1 {
             return Ok(self.time_exceeded(port, frame, ip));
         }
-        let (out, hop) = self.route(ip.dst).ok_or("no_route")?;
+        let (out, hop) = self.route(client.0).ok_or("no_route")?;
         let mtu = self.world.ports[out].mtu;
         if ip.bytes.len() > mtu {
             return self.too_big(port, frame, ip, mtu);
         }
-        Ok(self.sent(out, hop, &[rewrite::translate(ip, End::Src, vip), frame.trailer.clone()].concat()))
+        Ok(self.sent(out, hop, &[rewrite::translate(ip, vip, client), frame.trailer.clone()].concat()))
     }
 
     /// The port that a destination is reached by, and the next hop's address on the link.

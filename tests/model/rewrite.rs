@@ -3,26 +3,20 @@
 
 use std::net::IpAddr;
 
-use crate::packet::{TCP, UDP, checksum_at, fix_header, fix_l4, l4_sum, octets, ones_sum};
+use crate::packet::{UDP, checksum_at, fix_header, fix_l4, l4_sum, octets, ones_sum};
 use crate::read::{Ip, Quote, word};
-
-/// Which end of a packet is replaced.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
-    Src,
-    Dst,
-}
 
 /// An address and a port.
 pub type Socket = (IpAddr, u16);
 
-/// A TCP or UDP packet with one end replaced and one hop older.
+/// A TCP or UDP packet from `src` to `dst`, one hop older.
 ///
 /// A right checksum is worked out anew. A wrong one stays as wrong as it was, so that its receiver notices (rule 8).
-pub fn translate(ip: &Ip, end: End, to: Socket) -> Vec<u8> {
+pub fn translate(ip: &Ip, src: Socket, dst: Socket) -> Vec<u8> {
     let mut bytes = ip.bytes.clone();
-    put_address(&mut bytes, ip.is_v4, end, to.0);
-    put(&mut bytes, ip.l4 + if end == End::Dst { 2 } else { 0 }, to.1);
+    put_addresses(&mut bytes, ip.is_v4, src.0, dst.0);
+    put(&mut bytes, ip.l4, src.1);
+    put(&mut bytes, ip.l4 + 2, dst.1);
     bytes[ip.ttl_at()] -= 1;
     if ip.is_v4 {
         fix_header(&mut bytes);
@@ -32,8 +26,7 @@ pub fn translate(ip: &Ip, end: End, to: Socket) -> Vec<u8> {
     if has_none {
         return bytes;
     }
-    let (src, dst) = if end == End::Src { (to.0, ip.dst) } else { (ip.src, to.0) };
-    let error = ip.l4_error();
+    let (src, dst, error) = (src.0, dst.0, ip.l4_error());
     let upper = &mut bytes[ip.l4..ip.l4 + ip.covered().len()];
     if error == 0 {
         fix_l4(src, dst, ip.protocol, upper);
@@ -48,44 +41,42 @@ pub fn translate(ip: &Ip, end: End, to: Socket) -> Vec<u8> {
     bytes
 }
 
-/// An ICMP error through NAT: one end of the packet around it, and the other end of the quoted one. `was` and `to` are what
-/// the quoted end was and what it becomes; `outside` is what the packet's own end becomes.
-pub fn translate_error(ip: &Ip, quote: &Quote, end: End, outside: IpAddr, was: Socket, to: Socket) -> Vec<u8> {
+/// An ICMP error through NAT: it goes from `src` to `dst` and quotes a packet from `quoted.0` to `quoted.1`.
+pub fn translate_error(ip: &Ip, quote: &Quote, src: IpAddr, dst: IpAddr, quoted: (Socket, Socket)) -> Vec<u8> {
     let mut bytes = ip.bytes.clone();
-    put_address(&mut bytes, ip.is_v4, end, outside);
+    put_addresses(&mut bytes, ip.is_v4, src, dst);
     bytes[ip.ttl_at()] -= 1;
     if ip.is_v4 {
         fix_header(&mut bytes);
     }
-    let quoted_end = if end == End::Src { End::Dst } else { End::Src };
-    let (src, dst) = if end == End::Src { (outside, ip.dst) } else { (ip.src, outside) };
     let message = &mut bytes[ip.l4..];
-    translate_quote(&mut message[8..], quote, quoted_end, was, to);
+    translate_quote(&mut message[8..], quote, quoted);
     fix_l4(src, dst, ip.protocol, message);
     bytes
 }
 
-fn translate_quote(bytes: &mut [u8], quote: &Quote, end: End, was: Socket, to: Socket) {
-    put_address(bytes, quote.is_v4, end, to.0);
+fn translate_quote(bytes: &mut [u8], quote: &Quote, (src, dst): (Socket, Socket)) {
+    put_addresses(bytes, quote.is_v4, src.0, dst.0);
     if quote.is_v4 {
         fix_header(bytes);
     }
-    put(bytes, quote.l4 + if end == End::Dst { 2 } else { 0 }, to.1);
+    put(bytes, quote.l4, src.1);
+    put(bytes, quote.l4 + 2, dst.1);
     // What the checksum covers is cut off, so it can only follow the change: for each word that it covers, by as much as
     // that has changed.
     let at = quote.l4 + checksum_at(quote.protocol);
-    if !matches!(quote.protocol, TCP | UDP) || bytes.len() < at + 2 {
-        return;
-    }
+    let Some((was_src, was_dst)) = quote.ends.filter(|_| bytes.len() >= at + 2) else { return };
     let check = word(bytes, at) as u16;
     if quote.protocol == UDP && check == 0 {
         return;
     }
-    let changed = |socket: Socket| [octets(socket.0), socket.1.to_be_bytes().to_vec()].concat();
-    let gone: Vec<u8> = changed(was).iter().map(|byte| !byte).collect();
-    let sum = ones_sum(&[(!check).to_be_bytes().to_vec(), gone, changed(to)].concat());
-    let check = if quote.protocol == UDP && !sum == 0 { 0xffff } else { !sum };
-    put(bytes, at, check);
+    let words = |ends: [Socket; 2]| {
+        ends.iter().flat_map(|(address, port)| [octets(*address), port.to_be_bytes().to_vec()].concat()).collect()
+    };
+    let (gone, come): (Vec<u8>, Vec<u8>) = (words([was_src, was_dst]), words([src, dst]));
+    let gone: Vec<u8> = gone.iter().map(|byte| !byte).collect();
+    let sum = ones_sum(&[(!check).to_be_bytes().to_vec(), gone, come].concat());
+    put(bytes, at, if quote.protocol == UDP && sum == 0xffff { 0xffff } else { !sum });
 }
 
 /// A packet in a GRE tunnel.
@@ -129,8 +120,7 @@ fn put(bytes: &mut [u8], at: usize, value: u16) {
     bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
 
-fn put_address(bytes: &mut [u8], is_v4: bool, end: End, to: IpAddr) {
+fn put_addresses(bytes: &mut [u8], is_v4: bool, src: IpAddr, dst: IpAddr) {
     let (first, len) = if is_v4 { (12, 4) } else { (8, 16) };
-    let at = if end == End::Dst { first + len } else { first };
-    bytes[at..at + len].copy_from_slice(&octets(to));
+    bytes[first..first + 2 * len].copy_from_slice(&[octets(src), octets(dst)].concat());
 }

@@ -4,10 +4,6 @@ use crate::packet::{ACK, FIN, RST, SYN};
 use crate::read::{Ip, word};
 use crate::world::Idle;
 
-/// Whether NAT, which sees both directions, believes a RST whose sequence number is exactly the next one (RFC 5961 3.2).
-/// Without it a RST changes nothing.
-pub const RST_IS_CHECKED: bool = false;
-
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
     Syn,
@@ -53,22 +49,23 @@ pub fn after_udp(phase: Phase, direction: Direction, sees_replies: bool) -> Phas
     if direction == Direction::Reply || !sees_replies { Phase::Udp } else { phase }
 }
 
-/// What is known of one side's sequence numbers.
+/// How far one segment may be ahead of all before it to be believed: a forged one must not move the mark for forged RSTs.
+const AHEAD_MAX: u32 = 1 << 20;
+
+/// What one side has said.
 #[derive(Clone, Copy, Default, Debug)]
 struct Side {
-    /// Behind the last byte that it has sent in order.
-    end: Option<u32>,
-    /// What the other side has acknowledged of it.
-    acknowledged: Option<u32>,
+    /// The number that follows what it has sent.
+    next: Option<u32>,
+    /// The number that it expects of the other side.
+    expects: Option<u32>,
 }
 
-/// What both sides have sent.
+/// What both sides have said.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Sequences {
     client: Side,
     server: Side,
-    /// Whether the backend has answered the SYN.
-    is_answered: bool,
 }
 
 impl Sequences {
@@ -76,10 +73,10 @@ impl Sequences {
     pub fn after(&mut self, phase: Phase, direction: Direction, ip: &Ip, sees_replies: bool) -> Phase {
         let flags = ip.tcp_flags();
         if flags & RST != 0 {
-            let ends = RST_IS_CHECKED && sees_replies && self.believes(direction, ip);
-            return if ends { Phase::Fin } else { phase };
+            // One that is not right is sent on as well: its receiver knows better (rule 19).
+            return if sees_replies && self.is_right(direction, ip) { Phase::Fin } else { phase };
         }
-        self.note(direction, ip);
+        self.note(phase, direction, ip);
         match phase {
             // Only the client's ACK shows that its address is real (rule 33).
             Phase::Syn if direction == Direction::Request && flags & (SYN | ACK) == ACK => {
@@ -94,37 +91,34 @@ impl Sequences {
         }
     }
 
-    /// Whether a RST is of the side that it claims to be of.
-    fn believes(&self, direction: Direction, ip: &Ip) -> bool {
+    /// Whether a RST has exactly the next number of its side, or refuses the other side's SYN (RFC 5961 3.2).
+    fn is_right(&self, direction: Direction, ip: &Ip) -> bool {
         let (own, other) = match direction {
             Direction::Request => (self.client, self.server),
             Direction::Reply => (self.server, self.client),
         };
-        let _ = other;
-        let refuses_syn = direction == Direction::Reply && !self.is_answered && ip.tcp_flags() & ACK != 0;
-        if refuses_syn {
-            return self.client.end == Some(number(ip, 8));
-        }
-        let at = Some(number(ip, 4));
-        own.end == at || own.acknowledged == at
+        let at = number(ip, 4);
+        let refuses = own.next.is_none() && ip.tcp_flags() & ACK != 0 && other.next == Some(number(ip, 8));
+        own.next == Some(at) || other.expects == Some(at) || refuses
     }
 
-    fn note(&mut self, direction: Direction, ip: &Ip) {
-        let (flags, at) = (ip.tcp_flags(), number(ip, 4));
-        let header = usize::from(ip.upper()[12] >> 4) * 4;
-        let counted = (flags & SYN != 0) as u32 + (flags & FIN != 0) as u32;
-        let end = at.wrapping_add((ip.upper().len() - header) as u32).wrapping_add(counted);
-        let (own, other) = match direction {
-            Direction::Request => (&mut self.client, &mut self.server),
-            Direction::Reply => (&mut self.server, &mut self.client),
-        };
-        if flags & SYN != 0 || own.end.is_none_or(|expected| expected == at) {
-            own.end = Some(end);
+    fn note(&mut self, phase: Phase, direction: Direction, ip: &Ip) {
+        let flags = ip.tcp_flags();
+        let data = ip.upper().len() - usize::from(ip.upper()[12] >> 4) * 4;
+        let marks = u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0);
+        let end = number(ip, 4).wrapping_add(data as u32).wrapping_add(marks);
+        // Until the connection is open, a SYN may come again under another number.
+        let begins = flags & SYN != 0 && phase == Phase::Syn;
+        let own = if direction == Direction::Request { &mut self.client } else { &mut self.server };
+        let goes_on = |next: u32| (1..=AHEAD_MAX).contains(&end.wrapping_sub(next));
+        if begins || own.next.is_none_or(goes_on) {
+            own.next = Some(end);
         }
-        if flags & ACK != 0 {
-            other.acknowledged = Some(number(ip, 8));
+        let acknowledges = number(ip, 8);
+        let is_later = |before: u32| (1..1 << 31).contains(&acknowledges.wrapping_sub(before));
+        if flags & ACK != 0 && (begins || own.expects.is_none_or(is_later)) {
+            own.expects = Some(acknowledges);
         }
-        self.is_answered |= direction == Direction::Reply && flags & (SYN | ACK) == SYN | ACK;
     }
 }
 

@@ -72,7 +72,8 @@ pub struct Traffic {
 const REMEMBERED: usize = 24;
 
 /// Services that are met together more often than by chance: their connections can meet, too.
-const TOGETHER: &[&[&str]] = &[&["nat4", "twin4"], &["nat4u", "every"], &["nat6", "gre64"], &["gre44", "gre44u"]];
+const TOGETHER: &[&[&str]] =
+    &[&["nat4", "twin4"], &["nat4u", "every"], &["nat6", "gre64"], &["gre44", "gre44u"], &["full4", "full4u"]];
 
 impl Traffic {
     pub fn new(seed: u64, world: &World) -> Self {

@@ -8,14 +8,21 @@ use crate::packet::{Mac, ip, own_mac};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
     Nat,
+    FullNat,
     Gre,
     Dsr,
 }
 
 impl Mode {
+    /// Whether replies pass here.
+    pub fn is_nat(self) -> bool {
+        matches!(self, Mode::Nat | Mode::FullNat)
+    }
+
     pub fn word(self) -> &'static str {
         match self {
             Mode::Nat => "nat",
+            Mode::FullNat => "full-nat",
             Mode::Gre => "gre",
             Mode::Dsr => "dsr",
         }
@@ -66,6 +73,16 @@ impl Service {
     pub fn protocol(&self) -> u8 {
         if self.is_tcp { 6 } else { 17 }
     }
+
+    /// What full-NAT connects from.
+    pub fn local_addresses(&self) -> Vec<IpAddr> {
+        let all = match (self.mode, self.vip.is_ipv4()) {
+            (Mode::FullNat, true) => &["10.1.0.100", "10.1.0.101"][..],
+            (Mode::FullNat, false) => &["fd01::100"],
+            _ => &[],
+        };
+        all.iter().map(|text| ip(text)).collect()
+    }
 }
 
 /// Seconds that a connection may be idle in each state (rule 17).
@@ -103,7 +120,9 @@ pub struct World {
 }
 
 /// How many worlds [`world`] knows; ports differ between them, which no reload may change.
-pub const WORLDS: usize = 3;
+pub const WORLDS: usize = 4;
+/// The one with full-NAT, whose pools of local ports take a while to make.
+pub const FULL_NAT: usize = 3;
 /// How many configurations of a world follow each other by reloads.
 pub const VARIANTS: usize = 6;
 
@@ -113,11 +132,12 @@ pub fn world(number: usize, variant: usize) -> World {
     let ports = match number {
         0 => vec![wan(1500, &[]), lan(1400, None)],
         1 => vec![wan(1400, &[]), lan(1500, Some(100))],
-        _ => vec![wan(1500, &["10.1.0.", "fd01::"])],
+        2 => vec![wan(1500, &["10.1.0.", "fd01::"])],
+        _ => vec![wan(1500, &[]), lan(1500, None)],
     };
     let mut services = services(number);
     vary(&mut services, variant);
-    World { workers: [1, 2, 4][number % 3], ports, services }
+    World { workers: [1, 2, 4, 2][number % WORLDS], ports, services }
 }
 
 fn wan(mtu: usize, also: &[&str]) -> Port {
@@ -176,11 +196,17 @@ fn services(number: usize) -> Vec<Service> {
         make("gre46", "192.0.2.21", Some(80), true, Mode::Gre, V6, None),
         make("gre64", "2001:db8::20", Some(80), true, Mode::Gre, V4, None),
         make("gre66u", "2001:db8::21", Some(53), false, Mode::Gre, V6, None),
+        make("full4", "192.0.2.50", Some(80), true, Mode::FullNat, V4, Some(8080)),
+        make("full4u", "192.0.2.50", None, false, Mode::FullNat, V4, None),
+        make("full6", "2001:db8::50", Some(80), true, Mode::FullNat, V6, None),
         make("dsr4", "192.0.2.30", Some(80), true, Mode::Dsr, V4, None),
         make("dsr6u", "2001:db8::30", Some(53), false, Mode::Dsr, V6, None),
     ];
+    all.retain(|service| (service.mode == Mode::FullNat) == (number == FULL_NAT) || service.name == "nat4");
     // A backend behind the gateway: not in the port's network.
-    all[6].backends[2].address = ip("10.9.0.13");
+    if let Some(service) = all.iter_mut().find(|service| service.name == "gre44") {
+        service.backends[2].address = ip("10.9.0.13");
+    }
     all
 }
 
@@ -200,7 +226,7 @@ fn vary(services: &mut Vec<Service>, variant: usize) {
             service.backends.push(Backend { name, address, port, weight: 50, state: State::Up });
         }),
         // Services go.
-        3 => services.retain(|service| !matches!(service.name, "nat4" | "gre66u" | "dsr4")),
+        3 => services.retain(|service| !matches!(service.name, "nat4" | "gre66u" | "dsr4" | "full4u")),
         // Tunnels where NAT was, and the other way round where the families allow it.
         4 => services.iter_mut().filter(|s| matches!(s.name, "nat4" | "nat6" | "gre44u")).for_each(|service| {
             let is_nat = service.mode == Mode::Nat;
@@ -246,8 +272,10 @@ impl World {
 fn service_text(service: &Service) -> String {
     let Idle { syn, established, fin, udp_oneway, udp } = service.idle;
     let port = service.port.map_or(String::new(), |port| format!("port = {port}\n"));
+    let local: Vec<String> = service.local_addresses().iter().map(|address| format!("\"{address}\"")).collect();
+    let local = if local.is_empty() { String::new() } else { format!("local_addresses = [{}]\n", local.join(", ")) };
     let mut text = format!(
-        "[[service]]\nname = \"{}\"\nvip = \"{}\"\n{port}protocol = \"{}\"\nmode = \"{}\"\nmaglev_size = 251\n\
+        "[[service]]\nname = \"{}\"\nvip = \"{}\"\n{port}protocol = \"{}\"\nmode = \"{}\"\n{local}maglev_size = 251\n\
          [service.timeouts]\ntcp_syn = {syn}\ntcp_established = {established}\ntcp_fin = {fin}\n\
          udp_oneway = {udp_oneway}\nudp = {udp}\n",
         service.name,
