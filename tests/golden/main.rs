@@ -10,6 +10,7 @@ mod capture;
 mod case;
 mod cases_hygiene;
 mod cases_nat;
+mod cases_rules;
 mod cases_state;
 mod cases_tunnel;
 mod cases_vlan;
@@ -49,6 +50,8 @@ golden! {
         arp_nd_echo malformed not_served martians_and_loops fragments ip6_extensions vlan_port priority_tag;
     cases_vlan:
         vlan_trunk vlan_beside_untagged vlan_stacks jumbo_frames longer_than_mtu;
+    cases_rules:
+        protocols lengths tcp_sequences resets port_reuse syn_flood;
     cases_state:
         backend_down backend_drain config_swap no_backend no_backend_left timeouts syn_on_closing table_full_gre
         table_full_nat neighbor_silent neighbor_answers two_workers;
@@ -70,7 +73,7 @@ fn every_directory_belongs_to_a_case_and_has_its_name() {
 fn cases_that_run_leaves_out_are_these() {
     let cases = || ALL.iter().map(|case| case());
     let left_out: Vec<_> = cases().filter(|case| matches!(case.run, Run::Skip(_))).map(|case| case.name).collect();
-    assert_eq!(left_out, ["backend-down", "backend-drain", "config-swap", "no-backend-left", "timeouts"]);
+    assert_eq!(left_out, ["resets", "backend-down", "backend-drain", "config-swap", "no-backend-left", "timeouts"]);
     println!("{} of {} cases also go through `tidegate run`", cases().count() - left_out.len(), cases().count());
 }
 

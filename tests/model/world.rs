@@ -77,7 +77,7 @@ impl Service {
     /// What full-NAT connects from.
     pub fn local_addresses(&self) -> Vec<IpAddr> {
         let all = match (self.mode, self.vip.is_ipv4()) {
-            (Mode::FullNat, true) => &["10.1.0.100", "10.1.0.101"][..],
+            (Mode::FullNat, true) => &["10.1.0.100"][..],
             (Mode::FullNat, false) => &["fd01::100"],
             _ => &[],
         };

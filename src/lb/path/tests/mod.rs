@@ -17,6 +17,7 @@ mod partial;
 mod pieces;
 mod pressure;
 mod reset;
+mod rules;
 mod short_way;
 mod steering;
 mod tell;
