@@ -34,7 +34,7 @@ use traffic::{Step, Traffic};
 use world::{FULL_NAT, Service, VARIANTS, WORLDS, World, world};
 
 /// Without a wish: about ten seconds on one slow core.
-const SEQUENCES: u64 = 2500;
+const SEQUENCES: u64 = 1500;
 
 /// A world under each of its configurations.
 static CONFIGS: LazyLock<Vec<(World, Config)>> = LazyLock::new(|| {

@@ -131,6 +131,10 @@ impl Reference {
         if ip.is_fragment {
             return Err("fragment");
         }
+        // No message of that length comes by this link, and no answer to it could leave.
+        if matches!(ip.protocol, 1 | 58) && ip.bytes.len() > self.world.ports[port].mtu {
+            return Err("too_big");
+        }
         match ip.protocol {
             TCP | UDP => self.flow(port, &frame, ip, choose),
             1 if ip.is_v4 => self.icmp(port, bytes, &frame, ip, choose),
