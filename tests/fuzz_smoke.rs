@@ -14,7 +14,10 @@ mod targets;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use targets::long::{Ends, ROUND};
 
 /// Without a wish: enough for some ten thousand inputs.
 const SECONDS: f64 = 2.0;
@@ -33,6 +36,19 @@ fn path() {
 #[test]
 fn config() {
     smoke("config", targets::config::run);
+}
+
+/// `FRAMES` frames in rounds that follow from `SEED`; the long run of `fuzz/long.sh`, which no other test is.
+#[test]
+#[ignore = "takes a minute or two for every hundred million frames"]
+fn long() {
+    long_run(number("FRAMES", 100_000_000), number("SEED", 1));
+}
+
+/// The same, short.
+#[test]
+fn not_so_long() {
+    long_run(200_000, 1);
 }
 
 #[test]
@@ -80,6 +96,86 @@ fn try_one(target: &str, run: fn(&[u8]), input: &[u8]) {
         std::fs::write(&path, input).unwrap();
         panic!("{target} fails on the input in {}", path.display());
     }
+}
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    let parse = |text: String| text.replace('_', "").parse().unwrap_or_else(|_| panic!("{name}={text} is no number"));
+    std::env::var(name).map_or(otherwise, parse)
+}
+
+/// Rounds of frames until there were as many as asked for. A fault is met again with `SEED` set to the round's seed, which is
+/// printed, and `FRAMES` to those of one round.
+fn long_run(frames: u64, first: u64) {
+    let (started, mut told) = (Instant::now(), Instant::now());
+    let (mut pool, mut ends, mut seed, mut memory) = (Vec::new(), Ends::default(), first, 0);
+    watch(HANG);
+    while ends.frames < frames {
+        ROUND_NOW.store(seed, Ordering::Relaxed);
+        let count = ROUND.min(frames - ends.frames);
+        let round = catch_unwind(AssertUnwindSafe(|| targets::long::round(seed, count, &mut pool)));
+        let Ok(round) = round else { panic!("a fault in the round of SEED={seed} FRAMES={count}") };
+        assert!(pool.len() <= BUFFERS_MAX, "SEED={seed}: {} buffers are in use at once", pool.len());
+        ends.add(&round);
+        seed = seed.wrapping_add(1);
+        // All tables have been as large as they get by then.
+        if ends.frames <= frames.clamp(ROUND, MEASURE_AT) {
+            memory = resident_kib();
+        }
+        if told.elapsed() > Duration::from_secs(10) {
+            told = Instant::now();
+            println!("{} frames, {:.0} s, {} KiB", ends.frames, started.elapsed().as_secs_f64(), resident_kib());
+        }
+    }
+    ROUND_NOW.store(IDLE, Ordering::Relaxed);
+    let (seconds, now) = (started.elapsed().as_secs_f64(), resident_kib());
+    println!(
+        "{} frames in {seconds:.1} s ({:.2} M/s), SEED={first}: {} sent, {} answered, {} handed on, {} still held, dropped {:?}",
+        ends.frames,
+        ends.frames as f64 / seconds / 1e6,
+        ends.sent,
+        ends.answered,
+        ends.handed,
+        ends.held,
+        ends.reasons()
+    );
+    println!("verdicts {} of {} frames; memory {memory} KiB at first, {now} KiB at the end", ends.sum(), ends.frames);
+    assert_eq!(ends.sum(), ends.frames);
+    assert!(now <= memory + GROWTH_MAX_KIB, "memory grew from {memory} to {now} KiB");
+}
+
+/// A round takes a fraction of a second; on a machine that does much else at once, some.
+const HANG: Duration = Duration::from_secs(60);
+/// Buffers that one round can have out at once, over all workers' queues.
+const BUFFERS_MAX: usize = 2000;
+const MEASURE_AT: u64 = 5_000_000;
+const GROWTH_MAX_KIB: u64 = 16 * 1024;
+/// The round that runs now.
+static ROUND_NOW: AtomicU64 = AtomicU64::new(IDLE);
+const IDLE: u64 = u64::MAX;
+
+/// Ends the process when one round runs for longer than `limit`: a hang cannot be caught from within.
+fn watch(limit: Duration) {
+    std::thread::spawn(move || {
+        let (mut round, mut since) = (IDLE, Instant::now());
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+            let now = ROUND_NOW.load(Ordering::Relaxed);
+            if now != round || now == IDLE {
+                (round, since) = (now, Instant::now());
+            }
+            if since.elapsed() > limit {
+                eprintln!("the round of SEED={round} hangs");
+                std::process::abort();
+            }
+        }
+    });
+}
+
+/// Memory of this process that is in use.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }
 
 /// Random numbers that a seed decides (xorshift64).

@@ -87,6 +87,9 @@ fn translated(input: &Read, output: &Read, snapshot: &Snapshot) {
     if input.ip() == output.ip() {
         return;
     }
+    if input.parsed.kind != output.parsed.kind {
+        return crossed(input, output, snapshot);
+    }
     assert_eq!(input.parsed.protocol, output.parsed.protocol);
     assert_eq!(output.parsed.ttl, input.parsed.ttl - 1);
     assert_eq!(input.is_right(), output.is_right(), "the checksum");
@@ -94,7 +97,7 @@ fn translated(input: &Read, output: &Read, snapshot: &Snapshot) {
     match (old_src == src, old_dst == dst) {
         (true, _) => assert!(snapshot.backends().any(|b| b.address == dst), "sent to {dst}"),
         (false, true) => assert!(matches!(snapshot.local(src), Some(Local::Vip { .. })), "replied from {src}"),
-        (false, false) => panic!("both addresses were changed"),
+        (false, false) => both(old_dst, src, dst, snapshot),
     }
     let same = |read: &Read| {
         let mut ip = read.ip().to_vec();
@@ -108,6 +111,28 @@ fn translated(input: &Read, output: &Read, snapshot: &Snapshot) {
         ip
     };
     assert!(same(input) == same(output), "more than addresses, ports, TTL and checksums was changed");
+}
+
+/// Full-NAT: to a backend from a local address, or from the VIP what came to a local address.
+fn both(old_dst: IpAddr, src: IpAddr, dst: IpAddr, snapshot: &Snapshot) {
+    let is_local = |addr| matches!(snapshot.local(addr), Some(Local::Local));
+    let is_request = is_local(src) && snapshot.backends().any(|b| b.address == dst);
+    let is_reply = is_local(old_dst) && matches!(snapshot.local(src), Some(Local::Vip { .. }));
+    assert!(is_request || is_reply, "from {src} to {dst}, and to {old_dst} before");
+}
+
+/// Full-NAT between the families: another header, the same data, and a checksum as right as before.
+fn crossed(input: &Read, output: &Read, snapshot: &Snapshot) {
+    let ((_, old_dst), (src, dst)) = (input.addresses(), output.addresses());
+    both(old_dst, src, dst, snapshot);
+    assert_eq!((output.parsed.protocol, output.parsed.ttl), (input.parsed.protocol, input.parsed.ttl - 1));
+    // IPv6 has no UDP without a checksum.
+    assert_eq!(output.is_right(), input.is_right().or(Some(true)), "the checksum");
+    let data = |read: &Read| match read.parsed.protocol {
+        TCP => [&read.l4()[4..16], &read.l4()[18..]].concat(),
+        _ => [&read.l4()[4..6], &read.l4()[8..]].concat(),
+    };
+    assert!(data(input) == data(output), "more than the headers was changed");
 }
 
 /// A frame of our own, or our answer.

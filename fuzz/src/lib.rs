@@ -7,10 +7,14 @@
     reason = "a target fails by panicking, and is no library for others"
 )]
 
+pub mod buffer;
+pub mod chance;
 pub mod check;
 pub mod config;
 pub mod frames;
 pub mod input;
+pub mod long;
+pub mod mutate;
 pub mod network;
 pub mod parse;
 pub mod path;

@@ -15,8 +15,11 @@ pub const LAN: MacAddr = MacAddr([2, 0, 0, 0, 0, 3]);
 pub const PEER: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 pub const LAN_VLAN: u16 = 100;
 
+/// How many services there are.
+pub const SERVICES: usize = 11;
+
 /// VIP, port and whether it is TCP, for each service.
-pub fn services() -> [(IpAddr, u16, bool); 8] {
+pub fn services() -> [(IpAddr, u16, bool); SERVICES] {
     [
         (v4(192, 0, 2, 10), 80, true),
         (v4(192, 0, 2, 10), 53, false),
@@ -26,6 +29,9 @@ pub fn services() -> [(IpAddr, u16, bool); 8] {
         (v4(192, 0, 2, 21), 80, true),
         (v4(192, 0, 2, 30), 80, true),
         (v6(0, 0x30), 53, false),
+        (v4(192, 0, 2, 40), 80, true),
+        (v4(192, 0, 2, 40), 53, false),
+        (v6(0, 0x40), 80, true),
     ]
 }
 
@@ -83,14 +89,21 @@ pub fn text(family: usize, variant: usize) -> String {
             (0..3, 5) => "gre",
             (0..3, _) => "nat",
             (3..6, _) => "gre",
-            _ => "dsr",
+            (6..8, _) => "dsr",
+            _ => "full-nat",
         };
         // One service takes every port of its VIP.
         let port = if index == 3 { String::new() } else { format!("port = {port}\n") };
         let protocol = if is_tcp { "tcp" } else { "udp" };
+        // Few ports, so that they run out; and they rest.
+        let local = if mode == "full-nat" {
+            "local_addresses = [\"10.1.0.100\", \"10.1.0.101\"]\nlocal_ports = \"2000-2007\"\n"
+        } else {
+            ""
+        };
         text += &format!(
             "[[service]]\nname = \"s{index}\"\nvip = \"{vip}\"\n{port}protocol = \"{protocol}\"\nmode = \"{mode}\"\n\
-             maglev_size = 251\n[service.timeouts]\ntcp_syn = 3\ntcp_established = 60\ntcp_fin = 2\nudp = 20\nudp_oneway = 5\n"
+             {local}maglev_size = 251\n[service.timeouts]\ntcp_syn = 3\ntcp_established = 60\ntcp_fin = 2\nudp = 20\nudp_oneway = 5\n"
         );
         backends(&mut text, index, mode, variant);
     }
@@ -98,8 +111,8 @@ pub fn text(family: usize, variant: usize) -> String {
 }
 
 fn backends(text: &mut String, service: usize, mode: &str, variant: usize) {
-    // Two tunnels lead to the other family.
-    let is_v4 = matches!(service, 0 | 1 | 3 | 4 | 6);
+    // Two tunnels and one full-NAT lead to the other family.
+    let is_v4 = matches!(service, 0 | 1 | 3 | 4 | 6 | 8 | 9 | 10);
     for host in 11..14 {
         let state = match (host, variant) {
             (12, 1) => continue,
@@ -110,7 +123,7 @@ fn backends(text: &mut String, service: usize, mode: &str, variant: usize) {
             _ => "up",
         };
         let net = if is_v4 { "10.1.0." } else { "fd01::" };
-        let port = if mode == "nat" && host == 11 { "port = 8080\n" } else { "" };
+        let port = if mode.ends_with("nat") && host == 11 { "port = 8080\n" } else { "" };
         *text +=
             &format!("[[service.backend]]\nname = \"b{host}\"\naddress = \"{net}{host}\"\n{port}state = \"{state}\"\n");
     }

@@ -22,7 +22,7 @@ use tidegate::wire::tcp::flags;
 use super::check;
 use super::frames::{Flow, echo, icmp_error, link_frame, v4};
 use super::input::Input;
-use super::network::{LAN, PEER, WAN, client, config, link, services};
+use super::network::{LAN, PEER, SERVICES, WAN, client, config, link, services};
 
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
@@ -156,7 +156,7 @@ impl Run {
 
     /// A packet to a service, or nearly so.
     fn request(&mut self, input: &mut Input) {
-        let (vip, port, is_tcp) = services()[input.below(8)];
+        let (vip, port, is_tcp) = services()[input.below(SERVICES)];
         let src = (client(input.below(8), vip.is_ipv4()), 1024 + input.u16() % 8);
         let tcp_flags = [flags::SYN, flags::ACK, flags::ACK | flags::FIN, flags::RST, flags::SYN | flags::ACK, 0];
         let ttl = [64, 64, 64, 1, 0, 255][input.below(6)];
@@ -202,7 +202,7 @@ impl Run {
     }
 
     fn ping(&mut self, input: &mut Input) {
-        let vip = services()[input.below(8)].0;
+        let vip = services()[input.below(SERVICES)].0;
         let to = if input.below(3) == 0 { client(6, vip.is_ipv4()) } else { vip };
         let frame = echo(link(0, self.family), client(input.below(8), vip.is_ipv4()), to, input.below(100));
         self.send(frame, 0, input);
@@ -420,7 +420,7 @@ impl Run {
 }
 
 /// What is counted of connections is what is in the table.
-fn connections(shard: &Shard, snapshot: &Snapshot, now: Now) {
+pub fn connections(shard: &Shard, snapshot: &Snapshot, now: Now) {
     let (rows, more) = shard.connections(0, usize::MAX / 2, now);
     assert_eq!(more, None);
     let counters = &shard.counters;

@@ -179,6 +179,11 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> IcmpPacket<T> {
     pub fn update_checksum(&mut self, delta: Delta) {
         let check = delta.apply(self.checksum());
         self.set_checksum(check);
+        // A message of nothing but zeros is the one whose sum differences cannot tell from all ones (RFC 1624 3); what
+        // completes it is all ones, which is as good as 0 for every other message of that sum.
+        if check == 0 && !self.is_checksum_valid() {
+            self.set_checksum(0xFFFF);
+        }
     }
 
     /// Works the checksum out anew; the view must be on the whole message without padding.

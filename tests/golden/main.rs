@@ -14,6 +14,7 @@ mod cases_host;
 mod cases_hygiene;
 mod cases_icmp;
 mod cases_nat;
+mod cases_rules;
 mod cases_state;
 mod cases_tunnel;
 mod cases_vlan;
@@ -63,6 +64,8 @@ golden! {
         host_on host_off;
     cases_icmp:
         rule_2_ttl rule_22_quotes rule_23_no_connection rule_24_state rule_24_tunnel_path rule_25_own_messages;
+    cases_rules:
+        protocols lengths tcp_sequences resets port_reuse syn_flood;
     cases_state:
         backend_down backend_drain config_swap no_backend no_backend_left timeouts syn_on_closing table_full_gre
         table_full_nat neighbor_silent neighbor_answers two_workers;
@@ -87,7 +90,10 @@ fn cases_that_run_leaves_out_are_these() {
     let fragments = ["fragments-too-late", "fragments-backend-down", "fragments-config-swap"];
     let (of_fragments, left_out) = left_out.split_at(fragments.len());
     assert_eq!(of_fragments, fragments);
-    assert_eq!(left_out, ["host-on", "backend-down", "backend-drain", "config-swap", "no-backend-left", "timeouts"]);
+    assert_eq!(
+        left_out,
+        ["host-on", "resets", "backend-down", "backend-drain", "config-swap", "no-backend-left", "timeouts"]
+    );
     println!("{} of {} cases also go through `tidegate run`", cases().count() - left_out.len(), cases().count());
 }
 

@@ -57,7 +57,8 @@ fn rewrite<P: Packet>(
     let own = at.snapshot.port(at.port)?.mac;
     let frame = packet.bytes_mut();
     content::turn_round(frame, own);
-    let (headers, message) = frame.split_at_mut_checked(usize::from(parsed.l4))?;
+    // Padding is no part of the message, nor of its checksum.
+    let (headers, message) = frame.get_mut(..parsed.ip_end())?.split_at_mut_checked(usize::from(parsed.l4))?;
     turn(headers.get_mut(usize::from(parsed.l3)..)?, message)
 }
 

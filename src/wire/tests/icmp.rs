@@ -67,6 +67,19 @@ fn a_wrong_checksum_stays_wrong_in_the_reply() {
 }
 
 #[test]
+fn a_reply_of_nothing_but_zeros_has_a_right_checksum() {
+    for identifier in [0, 7] {
+        let mut message = [0; 24];
+        icmp::emit_echo(&mut message, icmp::kind::ECHO_REQUEST, identifier, 0, &[0; 16]);
+        let mut view = icmp::IcmpPacket::new_checked(&mut message[..]).unwrap();
+        view.replace_identifier(0);
+        view.turn_into_reply();
+        assert!(view.is_checksum_valid());
+        assert_eq!(message, [&[0, 0, 0xff, 0xff][..], &[0; 20]].concat()[..]);
+    }
+}
+
+#[test]
 fn every_identifier_is_replaced_with_its_checksum() {
     let (mut v4, mut v6) = (hex(REQUEST), hex(REQUEST_V6));
     for identifier in 0..=u16::MAX {

@@ -22,6 +22,7 @@ mod pressure;
 mod punt;
 mod quotes;
 mod reset;
+mod rules;
 mod short_way;
 mod steering;
 mod tell;

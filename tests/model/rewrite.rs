@@ -1,0 +1,126 @@
+//! What the balancer changes in packets: translation by RFC 3022 and tunnel headers by RFC 2784, every checksum worked
+//! out from the whole packet.
+
+use std::net::IpAddr;
+
+use crate::packet::{UDP, checksum_at, fix_header, fix_l4, l4_sum, octets, ones_sum};
+use crate::read::{Ip, Quote, word};
+
+/// An address and a port.
+pub type Socket = (IpAddr, u16);
+
+/// A TCP or UDP packet from `src` to `dst`, one hop older.
+///
+/// A right checksum is worked out anew. A wrong one stays as wrong as it was, so that its receiver notices (rule 8).
+pub fn translate(ip: &Ip, src: Socket, dst: Socket) -> Vec<u8> {
+    let mut bytes = ip.bytes.clone();
+    put_addresses(&mut bytes, ip.is_v4, src.0, dst.0);
+    put(&mut bytes, ip.l4, src.1);
+    put(&mut bytes, ip.l4 + 2, dst.1);
+    bytes[ip.ttl_at()] -= 1;
+    if ip.is_v4 {
+        fix_header(&mut bytes);
+    }
+    let at = checksum_at(ip.protocol);
+    let has_none = ip.protocol == UDP && word(ip.upper(), at) == 0;
+    if has_none {
+        return bytes;
+    }
+    let (src, dst, error) = (src.0, dst.0, ip.l4_error());
+    let upper = &mut bytes[ip.l4..ip.l4 + ip.covered().len()];
+    if error == 0 {
+        fix_l4(src, dst, ip.protocol, upper);
+    } else {
+        put(upper, at, 0);
+        // The one value of the field that leaves the same error: their sum is that of the rest, negated.
+        let rest = u32::from(l4_sum(src, dst, ip.protocol, upper) % 0xffff);
+        let check = (0xffff + u32::from(error) - rest) % 0xffff;
+        let is_all_zeros = check == 0 && ip.protocol == UDP;
+        put(upper, at, if is_all_zeros { 0xffff } else { check as u16 });
+    }
+    bytes
+}
+
+/// An ICMP error through NAT: it goes from `src` to `dst` and quotes a packet from `quoted.0` to `quoted.1`.
+pub fn translate_error(ip: &Ip, quote: &Quote, src: IpAddr, dst: IpAddr, quoted: (Socket, Socket)) -> Vec<u8> {
+    let mut bytes = ip.bytes.clone();
+    put_addresses(&mut bytes, ip.is_v4, src, dst);
+    bytes[ip.ttl_at()] -= 1;
+    if ip.is_v4 {
+        fix_header(&mut bytes);
+    }
+    let message = &mut bytes[ip.l4..];
+    translate_quote(&mut message[8..], quote, quoted);
+    fix_l4(src, dst, ip.protocol, message);
+    bytes
+}
+
+fn translate_quote(bytes: &mut [u8], quote: &Quote, (src, dst): (Socket, Socket)) {
+    put_addresses(bytes, quote.is_v4, src.0, dst.0);
+    if quote.is_v4 {
+        fix_header(bytes);
+    }
+    put(bytes, quote.l4, src.1);
+    put(bytes, quote.l4 + 2, dst.1);
+    // What the checksum covers is cut off, so it can only follow the change: for each word that it covers, by as much as
+    // that has changed.
+    let at = quote.l4 + checksum_at(quote.protocol);
+    let Some((was_src, was_dst)) = quote.ends.filter(|_| bytes.len() >= at + 2) else { return };
+    let check = word(bytes, at) as u16;
+    if quote.protocol == UDP && check == 0 {
+        return;
+    }
+    let words = |ends: [Socket; 2]| {
+        ends.iter().flat_map(|(address, port)| [octets(*address), port.to_be_bytes().to_vec()].concat()).collect()
+    };
+    let (gone, come): (Vec<u8>, Vec<u8>) = (words([was_src, was_dst]), words([src, dst]));
+    let gone: Vec<u8> = gone.iter().map(|byte| !byte).collect();
+    let sum = ones_sum(&[(!check).to_be_bytes().to_vec(), gone, come].concat());
+    put(bytes, at, if quote.protocol == UDP && sum == 0xffff { 0xffff } else { !sum });
+}
+
+/// A packet in a GRE tunnel.
+pub fn gre(ip: &Ip, from: IpAddr, to: IpAddr) -> Vec<u8> {
+    let mut outer = match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            let total = (24 + ip.bytes.len()) as u16;
+            // Where fragmenting is forbidden, an identification has no meaning.
+            let (id, flags) = if ip.df() { ([0, 0], 0x40) } else { ([ip.bytes[4], ip.bytes[5]], 0) };
+            let mut header = vec![0x45, ip.class()];
+            header.extend(total.to_be_bytes());
+            header.extend(id);
+            header.extend([flags, 0, 64, 47, 0, 0]);
+            header.extend(from.octets());
+            header.extend(to.octets());
+            fix_header(&mut header);
+            header
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            let mut header = vec![0x60 | ip.class() >> 4, ip.class() << 4, 0, 0];
+            header.extend(((4 + ip.bytes.len()) as u16).to_be_bytes());
+            header.extend([47, 64]);
+            header.extend(from.octets());
+            header.extend(to.octets());
+            header
+        }
+        _ => panic!("a tunnel between two families"),
+    };
+    outer.extend([0, 0]);
+    outer.extend(if ip.is_v4 { [0x08, 0x00] } else { [0x86, 0xdd] });
+    outer.extend(&ip.bytes);
+    outer
+}
+
+/// Bytes that a tunnel to this address adds.
+pub fn gre_overhead(to: IpAddr) -> usize {
+    if to.is_ipv4() { 24 } else { 44 }
+}
+
+fn put(bytes: &mut [u8], at: usize, value: u16) {
+    bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
+}
+
+fn put_addresses(bytes: &mut [u8], is_v4: bool, src: IpAddr, dst: IpAddr) {
+    let (first, len) = if is_v4 { (12, 4) } else { (8, 16) };
+    bytes[first..first + 2 * len].copy_from_slice(&[octets(src), octets(dst)].concat());
+}
