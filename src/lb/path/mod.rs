@@ -410,10 +410,11 @@ fn addresses<A: Family>(parsed: &Parsed, frame: &[u8]) -> (IpAddr, IpAddr) {
 
 #[cold]
 fn rare<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> Verdict {
-    // No such message comes by this link, and an answer of that length could not leave by it.
+    // No such message comes by this link, and an answer of that length could not leave by it. The kernel's answers fit:
+    // AF_PACKET gives what was several fragments as one frame.
     let is_message = matches!(parsed.protocol, protocol::ICMP | protocol::ICMPV6);
     if is_message && at.snapshot.port(at.port).is_some_and(|port| parsed.ip_len > port.mtu) {
-        return Verdict::Drop(DropReason::TooBig);
+        return punt::or_drop(at, packet, parsed, DropReason::TooBig);
     }
     match (parsed.kind, parsed.protocol) {
         (Kind::V4, _) if parsed.fragment != Fragment::None => fragments::fragment::<Ipv4Addr, P>(at, packet, parsed),
