@@ -12,6 +12,7 @@ use tidegate::lb::hash::HashKey;
 use tidegate::lb::ids::{PortId, WorkerId};
 use tidegate::lb::path::{self, BURST, Origin};
 use tidegate::lb::pending::Pending;
+use tidegate::lb::pieces::{Pieces, is_too_long};
 use tidegate::lb::shard::{Shard, ShardConfig};
 use tidegate::lb::snapshot::Snapshot;
 use tidegate::lb::verdict::{DropReason, Verdict};
@@ -106,7 +107,7 @@ impl<'a> Round<'a> {
         let mut chance = Chance(seed);
         let (family, count) = (chance.below(FAMILIES), 1 + chance.below(4));
         let boot_key = HashKey::from_bytes(seed.to_le_bytes().repeat(2).try_into().unwrap());
-        let fact = |mac| PortFacts { mac, rss: None };
+        let fact = |mac| PortFacts { mac, host: false, rss: None };
         let mut compiler = Compiler::new(count as u16, vec![fact(WAN), fact(LAN)], HashKey::from_bytes([3; 16]));
         let first = compiler.compile(config(family, 0), &Overrides::default(), None).unwrap();
         // Small tables get full, and large ones hold all there is.
@@ -147,15 +148,28 @@ impl<'a> Round<'a> {
         // The NIC may give a frame to any worker.
         let first = self.chance.below(self.workers.len());
         self.dispatch(first, Origin::Port, burst);
-        for worker in 0..self.workers.len() {
-            while !self.workers[worker].ring.is_empty() {
-                let ring = &mut self.workers[worker].ring;
-                let handed: Vec<Buffer> = ring.drain(..ring.len().min(BURST)).collect();
-                self.dispatch(worker, Origin::Ring, handed);
+        self.empty_rings();
+        let waiting = self.workers.iter().map(|w| (w.pending.len() + w.pending.fragments.len()) as u64).sum::<u64>();
+        assert_eq!(self.ends.sum() + waiting, self.ends.frames, "the verdicts do not add up");
+    }
+
+    /// Fragments go on from their home worker to the owner, so one round over the rings may fill others.
+    fn empty_rings(&mut self) {
+        for rounds in 0.. {
+            assert!(rounds < 64, "packets are handed round and round");
+            let mut any = false;
+            for worker in 0..self.workers.len() {
+                while !self.workers[worker].ring.is_empty() {
+                    any = true;
+                    let ring = &mut self.workers[worker].ring;
+                    let handed: Vec<Buffer> = ring.drain(..ring.len().min(BURST)).collect();
+                    self.dispatch(worker, Origin::Ring, handed);
+                }
+            }
+            if !any {
+                return;
             }
         }
-        let waiting = self.workers.iter().map(|w| w.pending.len() as u64).sum::<u64>();
-        assert_eq!(self.ends.sum() + waiting, self.ends.frames, "the verdicts do not add up");
     }
 
     fn dispatch(&mut self, worker: usize, origin: Origin, mut burst: Vec<Buffer>) {
@@ -167,11 +181,12 @@ impl<'a> Round<'a> {
         let done = path::process(shard, &self.snapshot, now, origin, Buffer::port, &mut burst, &mut verdicts);
         assert!(done.count == burst.len() && verdicts[done.count..].iter().all(|&v| v == UNSET));
         for (buffer, verdict) in burst.into_iter().zip(verdicts) {
-            self.carry_out(worker, origin, buffer, verdict);
+            self.carry_out(worker, buffer, verdict);
         }
     }
 
-    fn carry_out(&mut self, worker: usize, origin: Origin, buffer: Buffer, verdict: Verdict) {
+    fn carry_out(&mut self, worker: usize, buffer: Buffer, verdict: Verdict) {
+        let now = Now::from_ns(self.now_ns);
         match verdict {
             Verdict::Tx(port) => self.sent(buffer, port),
             Verdict::Reply(port) => {
@@ -181,6 +196,15 @@ impl<'a> Round<'a> {
                 self.pool.push(buffer);
             }
             Verdict::Drop(reason) => self.dropped(buffer, reason),
+            Verdict::Fragment(port) => self.sent_in_pieces(buffer, port),
+            Verdict::Punt(..) => unreachable!("no port has a host"),
+            Verdict::Await(tag) => {
+                let w = &mut self.workers[worker];
+                let port = buffer.port();
+                if let Some(oldest) = w.pending.fragments.hold(&w.shard.counters, tag, port, now, buffer) {
+                    self.dropped(oldest, DropReason::FragmentQueueFull);
+                }
+            }
             Verdict::Hold(slot) => {
                 let w = &mut self.workers[worker];
                 let port = w.shard.neighbors.port(slot).expect("held for nobody");
@@ -189,7 +213,7 @@ impl<'a> Round<'a> {
                 }
             }
             Verdict::Handoff(owner) => {
-                assert!(origin == Origin::Port && owner.index() != worker, "{owner:?}");
+                assert!(owner.index() != worker, "{owner:?}");
                 self.ends.handed += 1;
                 self.workers[owner.index()].ring.push(buffer);
             }
@@ -213,6 +237,39 @@ impl<'a> Round<'a> {
         self.pool.push(buffer);
     }
 
+    /// A frame that is too long for its port: right as a whole, and its pieces fit.
+    fn sent_in_pieces(&mut self, buffer: Buffer, port: PortId) {
+        let out = self.snapshot.port(port).expect("sent by a port that is not there");
+        let whole = buffer.whole();
+        assert!(is_too_long(whole, whole.len(), out.mtu));
+        check::forwarded(buffer.came(), whole, u16::MAX, &self.snapshot);
+        let pieces = Pieces::new(whole, out.mtu, 7).expect("sent in pieces, but cannot be cut");
+        let len = pieces.map(|piece| {
+            assert!(piece.header().len() + piece.data.len() <= usize::from(out.mtu) + 18);
+            piece.data.end
+        });
+        assert_eq!(len.last(), Some(whole.len()));
+        self.ends.sent += 1;
+        self.pool.push(buffer);
+    }
+
+    /// Lets go on what waited for first fragments that have come, and drops what waited for too long.
+    fn reunite(&mut self, worker: usize) {
+        while let Some(tag) = self.workers[worker].shard.fragments.woken() {
+            let Worker { shard, pending, .. } = &mut self.workers[worker];
+            let mut burst = Vec::new();
+            if !pending.fragments.take(&shard.counters, tag, BURST, |_, buffer| burst.push(buffer)) {
+                shard.fragments.is_awake();
+            }
+            self.dispatch(worker, Origin::Ring, burst);
+        }
+        let now = Now::from_ns(self.now_ns);
+        let Worker { shard, pending, .. } = &mut self.workers[worker];
+        let before = pending.fragments.len();
+        pending.fragments.expire(&shard.counters, now);
+        self.ends.dropped[DropReason::FragmentTimeout.index()] += (before - pending.fragments.len()) as u64;
+    }
+
     /// What a poll loop does between bursts, and time that passes.
     fn turn(&mut self) {
         self.now_ns += match self.chance.below(512) {
@@ -230,6 +287,8 @@ impl<'a> Round<'a> {
                 others.for_each(|(_, other)| other.shard.hear(learned, now));
             }
         }
+        (0..self.workers.len()).for_each(|worker| self.reunite(worker));
+        self.empty_rings();
         for index in 0..self.workers.len() {
             while let Some((slot, answered)) = self.workers[index].shard.settled.pop() {
                 self.settle(index, slot, answered);
@@ -268,7 +327,7 @@ impl<'a> Round<'a> {
         for w in &mut self.workers {
             w.shard.sweep_all(&self.snapshot, now);
             connections(&w.shard, &self.snapshot, now);
-            self.ends.held += w.pending.len() as u64;
+            self.ends.held += (w.pending.len() + w.pending.fragments.len()) as u64;
             self.pool.extend(w.pending.drain());
             // After the longest timeout nothing is left.
             let late = Now::from_ns(self.now_ns + 40_000_000_000_000);

@@ -65,7 +65,8 @@ struct Alone {
 
 impl Product {
     pub fn new(world: &World, config: &Config, now_ns: u64) -> Self {
-        let facts = world.ports.iter().map(|port| PortFacts { mac: MacAddr(port.mac), rss: None }).collect();
+        let facts =
+            world.ports.iter().map(|port| PortFacts { mac: MacAddr(port.mac), host: false, rss: None }).collect();
         let mut compiler = Compiler::new(world.workers as u16, facts, HashKey::from_bytes([3; 16]));
         let snapshot = Arc::new(compiler.compile(config, &Overrides::default(), None).unwrap());
         let sizes = shard_config(config, WorkerId(0), HashKey::from_bytes([7; 16]));
@@ -201,6 +202,7 @@ fn fate(packet: &Buffer, verdict: Verdict) -> Fate {
         }
         Verdict::Drop(reason) => Fate::Dropped(reason.label()),
         Verdict::Hold(_) => Fate::Held,
+        Verdict::Fragment(_) | Verdict::Await(_) | Verdict::Punt(..) => panic!("{verdict:?} in a world without such"),
         Verdict::Handoff(owner) => panic!("handed to {owner:?} by its owner"),
     }
 }
