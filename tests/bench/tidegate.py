@@ -56,6 +56,9 @@ mode = "{mode}"
 timeouts = {{ tcp_syn = 32000, tcp_fin = 32000, udp_oneway = 32000, udp = 32000 }}
 """
 
+LOCAL = {4: 'local_addresses = ["10.0.0.101", "10.0.0.102", "10.0.0.103", "10.0.0.104"]\n',
+         6: 'local_addresses = ["fd00::101", "fd00::102", "fd00::103", "fd00::104"]\n'}
+
 BACKEND = """
 [[service.backend]]
 name = "b{number}"
@@ -83,7 +86,11 @@ def configuration(setup, devices, cpus, eal, socket_path):
             text += PLACED
         if number == 0:
             text += MAIN_PORT.format(neighbors=neighbors)
-    text += SERVICE.format(vip="192.0.2.10" if setup["family"] == 4 else "2001:db8::10", protocol=setup["protocol"],
+    service = SERVICE
+    if setup["mode"] == "full-nat":
+        # Four have ports for all flows, however they fall on the backends.
+        service += LOCAL[setup["family"]]
+    text += service.format(vip="192.0.2.10" if setup["family"] == 4 else "2001:db8::10", protocol=setup["protocol"],
                            mode=setup["mode"])
     return text + "".join(BACKEND.format(number=number, address=address)
                           for number, address in enumerate(addresses[setup["family"]], 1))
