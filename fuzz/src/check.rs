@@ -61,18 +61,24 @@ impl<'a> Read<'a> {
 pub fn forwarded(input: &[u8], output: &[u8], mtu: u16, snapshot: &Snapshot) {
     let (input, output) = (Read::new(input), Read::new(output));
     assert!(output.parsed.ip_len <= mtu, "{} bytes for an MTU of {mtu}", output.parsed.ip_len);
+    let is_gue = output.parsed.protocol == UDP && output.parsed.dport == 6080 && input.parsed.dport != 6080;
     match output.parsed.protocol {
-        GRE => tunneled(&input, &output, snapshot),
+        GRE => tunneled(&input, &output, 4, snapshot),
+        4 | 41 => tunneled(&input, &output, 0, snapshot),
+        _ if is_gue => tunneled(&input, &output, 8, snapshot),
         TCP | UDP => translated(&input, &output, snapshot),
         _ => assert_eq!(output.is_right(), Some(true), "an ICMP message with a wrong checksum"),
     }
 }
 
 /// P3 and P4: a legal header, and the packet as it came.
-fn tunneled(input: &Read, output: &Read, snapshot: &Snapshot) {
-    let (gre, inner) = output.l4().split_at(4);
-    let expected: u16 = if input.parsed.kind == Kind::V4 { 0x0800 } else { 0x86dd };
-    assert_eq!(gre, [[0, 0], expected.to_be_bytes()].concat());
+fn tunneled(input: &Read, output: &Read, header: usize, snapshot: &Snapshot) {
+    let (header, inner) = output.l4().split_at(header);
+    if output.parsed.protocol == GRE {
+        let expected: u16 = if input.parsed.kind == Kind::V4 { 0x0800 } else { 0x86dd };
+        assert_eq!(header, [[0, 0], expected.to_be_bytes()].concat());
+    }
+    assert!(output.is_right() != Some(false), "the checksum of a tunnel header");
     assert!(inner == input.ip(), "the inner packet was changed");
     let header_len = usize::from(output.parsed.l4 - output.parsed.l3);
     assert_eq!(header_len, if output.parsed.kind == Kind::V4 { 20 } else { 40 }, "outer options");
