@@ -149,7 +149,7 @@ impl<'a> Round<'a> {
         let first = self.chance.below(self.workers.len());
         self.dispatch(first, Origin::Port, burst);
         self.empty_rings();
-        let waiting = self.workers.iter().map(|w| (w.pending.len() + w.pending.fragments.len()) as u64).sum::<u64>();
+        let waiting = self.workers.iter().map(|w| w.pending.len() as u64).sum::<u64>();
         assert_eq!(self.ends.sum() + waiting, self.ends.frames, "the verdicts do not add up");
     }
 
@@ -327,7 +327,7 @@ impl<'a> Round<'a> {
         for w in &mut self.workers {
             w.shard.sweep_all(&self.snapshot, now);
             connections(&w.shard, &self.snapshot, now);
-            self.ends.held += (w.pending.len() + w.pending.fragments.len()) as u64;
+            self.ends.held += w.pending.len() as u64;
             self.pool.extend(w.pending.drain());
             // After the longest timeout nothing is left.
             let late = Now::from_ns(self.now_ns + 40_000_000_000_000);
