@@ -16,7 +16,7 @@ pub const PEER: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 pub const LAN_VLAN: u16 = 100;
 
 /// How many services there are.
-pub const SERVICES: usize = 11;
+pub const SERVICES: usize = 14;
 
 /// VIP, port and whether it is TCP, for each service.
 pub fn services() -> [(IpAddr, u16, bool); SERVICES] {
@@ -32,6 +32,9 @@ pub fn services() -> [(IpAddr, u16, bool); SERVICES] {
         (v4(192, 0, 2, 40), 80, true),
         (v4(192, 0, 2, 40), 53, false),
         (v6(0, 0x40), 80, true),
+        (v4(192, 0, 2, 50), 80, true),
+        (v6(0, 0x50), 53, false),
+        (v4(192, 0, 2, 51), 53, false),
     ]
 }
 
@@ -90,7 +93,9 @@ pub fn text(family: usize, variant: usize) -> String {
             (0..3, _) => "nat",
             (3..6, _) => "gre",
             (6..8, _) => "dsr",
-            _ => "full-nat",
+            (8..11, _) => "full-nat",
+            (11, _) => "ipip",
+            _ => "gue",
         };
         // One service takes every port of its VIP.
         let port = if index == 3 { String::new() } else { format!("port = {port}\n") };
@@ -112,7 +117,7 @@ pub fn text(family: usize, variant: usize) -> String {
 
 fn backends(text: &mut String, service: usize, mode: &str, variant: usize) {
     // Two tunnels and one full-NAT lead to the other family.
-    let is_v4 = matches!(service, 0 | 1 | 3 | 4 | 6 | 8 | 9 | 10);
+    let is_v4 = matches!(service, 0 | 1 | 3 | 4 | 6 | 8 | 9 | 10 | 12);
     for host in 11..14 {
         let state = match (host, variant) {
             (12, 1) => continue,

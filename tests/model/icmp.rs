@@ -1,7 +1,7 @@
 //! The reference's way with ICMP: echo requests are answered, errors go to the connection that they quote.
 
 use crate::local;
-use crate::read::{self, Frame, Ip, Quote};
+use crate::read::{self, Frame, Ip, Quote, word};
 use crate::reference::{Choose, Connection, Fate, Home, Reference, Tuple, homes};
 use crate::rewrite;
 use crate::tcp::Direction;
@@ -41,6 +41,11 @@ impl Reference {
         let unknown = if self.is_local(ip.dst) { "icmp_no_connection" } else { "not_ours" };
         let quote = read::quote(&ip.upper()[8..])?;
         let Some((sender, receiver)) = quote.ends.filter(|_| quote.is_v4 == ip.is_v4) else { return Err(unknown) };
+        // A forged MTU is not believed (rule 24).
+        let is_for_us = self.find((quote.protocol, receiver, sender)).is_some() || self.is_vip(ip.dst);
+        if is_for_us && !is_believed(ip) {
+            return Err("icmp_mtu");
+        }
         // It is for the sender of the quoted packet and for nobody else.
         if ip.dst != sender.0 {
             return Err(unknown);
@@ -132,5 +137,14 @@ impl Reference {
         }
         // No NAT, so it keeps its ends, whatever they are.
         self.forward(port, frame, ip, home, ((ip.src, 0), (ip.dst, 0)))
+    }
+}
+
+/// Whether the MTU of an error can be true; 0 is what old routers say over IPv4 (RFC 1191 section 5).
+fn is_believed(ip: &Ip) -> bool {
+    let (message, mtu) = (ip.upper(), word(ip.upper(), 6));
+    match ip.is_v4 {
+        true => message[..2] != [3, 4] || mtu == 0 || mtu >= 576,
+        false => message[0] != 2 || mtu >= 1280 || message[4..6] != [0, 0],
     }
 }

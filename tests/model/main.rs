@@ -152,6 +152,7 @@ impl Choices for Observed<'_> {
 fn word_for(fate: &Fate) -> &'static str {
     match fate {
         Fate::Sent(..) => "sent",
+        Fate::InPieces(..) => "in_pieces",
         Fate::Held => "held",
         Fate::Answered(_) => "answered",
         Fate::Dropped(reason) => reason,
@@ -167,12 +168,15 @@ fn hex(bytes: &[u8]) -> String {
 fn difference(got: &Fate, wanted: &Fate) -> String {
     let text = |fate: &Fate| match fate {
         Fate::Sent(port, frame) => format!("sent by port {port} {}", hex(frame)),
+        Fate::InPieces(port, frame) => format!("sent in pieces by port {port} {}", hex(frame)),
         Fate::Held => "held for its next hop".to_owned(),
         Fate::Answered(frame) => format!("answered {}", hex(frame)),
         Fate::Dropped(reason) => format!("dropped: {reason}"),
     };
     let place = match (got, wanted) {
-        (Fate::Sent(_, a), Fate::Sent(_, b)) | (Fate::Answered(a), Fate::Answered(b)) => {
+        (Fate::Sent(_, a), Fate::Sent(_, b))
+        | (Fate::InPieces(_, a), Fate::InPieces(_, b))
+        | (Fate::Answered(a), Fate::Answered(b)) => {
             let at = a.iter().zip(b).position(|(a, b)| a != b);
             format!("\nthe first difference is at byte {}", at.unwrap_or(a.len().min(b.len())))
         }
@@ -271,6 +275,8 @@ const EVERY_FATE: &[&str] = &[
     "no_connection",
     "no_backend",
     "tuple_conflict",
+    "in_pieces",
+    "icmp_mtu",
     "too_big",
     "neighbor_update",
     "address_conflict",

@@ -18,7 +18,7 @@ use tidegate::wire::ethernet::MacAddr;
 
 use crate::packet::{SYN, mac_of, own_mac, tcp, udp};
 use crate::read::{self, Content};
-use crate::reference::{Fate, Tuple};
+use crate::reference::{Fate, Tuple, without_id};
 use crate::world::{Service, World};
 
 /// A frame and the port that it came in by.
@@ -202,7 +202,8 @@ fn fate(packet: &Buffer, verdict: Verdict) -> Fate {
         }
         Verdict::Drop(reason) => Fate::Dropped(reason.label()),
         Verdict::Hold(_) => Fate::Held,
-        Verdict::Fragment(_) | Verdict::Await(_) | Verdict::Punt(..) => panic!("{verdict:?} in a world without such"),
+        Verdict::Fragment(port) => Fate::InPieces(port.index(), without_id(&frame())),
+        Verdict::Await(_) | Verdict::Punt(..) => panic!("{verdict:?} in a world without such"),
         Verdict::Handoff(owner) => panic!("handed to {owner:?} by its owner"),
     }
 }

@@ -242,6 +242,8 @@ pub struct Quote {
     pub ends: Option<((IpAddr, u16), (IpAddr, u16))>,
     pub protocol: u8,
     pub l4: usize,
+    /// Where what is there of the packet ends.
+    pub end: usize,
 }
 
 /// Reads a quote, which may be cut anywhere, or says under which reason the error is dropped.
@@ -283,7 +285,7 @@ pub fn quote(bytes: &[u8]) -> Result<Quote, &'static str> {
     }
     let ports = || (word(bytes, l4) as u16, word(bytes, l4 + 2) as u16);
     let ends = (matches!(protocol, TCP | UDP) && !is_later).then(|| ((src, ports().0), (dst, ports().1)));
-    Ok(Quote { is_v4: src.is_ipv4(), ends, protocol, l4 })
+    Ok(Quote { is_v4: src.is_ipv4(), ends, protocol, l4, end: l4 + there })
 }
 
 fn v4(bytes: &[u8], at: usize) -> IpAddr {

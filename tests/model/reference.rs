@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use crate::local;
-use crate::packet::{TCP, UDP, mac_of};
+use crate::packet::{TCP, UDP, fix_header, mac_of};
 use crate::read::{self, Content, Frame, Ip};
 use crate::rewrite::{self, Socket};
 use crate::tcp::{Direction, Phase, Sequences, after_udp, is_middle, is_syn};
@@ -20,6 +20,8 @@ const REST_S: u64 = 120;
 pub enum Fate {
     /// Leaves by a port.
     Sent(usize, Vec<u8>),
+    /// Leaves by a port, cut into pieces that fit; the frame before that, without its identification.
+    InPieces(usize, Vec<u8>),
     /// Waits for the MAC address of the next hop, which is asked for.
     Held,
     /// Answered by the port it came in by.
@@ -152,6 +154,10 @@ impl Reference {
     fn nobodys_flow(&self, dst: IpAddr) -> &'static str {
         let is_own_end = self.world.services.iter().any(|service| service.local_addresses().contains(&dst));
         if is_own_end { "no_connection" } else { self.nobodys(dst) }
+    }
+
+    pub fn is_vip(&self, addr: IpAddr) -> bool {
+        self.world.services.iter().any(|service| service.vip == addr)
     }
 
     /// Whether an address is one of ours: a port's, or a VIP.
@@ -388,12 +394,17 @@ impl Reference {
             Mode::Gre | Mode::Dsr if ip.ttl() == 0 => Err("ttl_exceeded"),
             Mode::Gre => {
                 let overhead = rewrite::gre_overhead(home.address);
-                if ip.bytes.len() + overhead > mtu {
+                let is_long = ip.bytes.len() + overhead > mtu;
+                // What its sender lets routers cut is cut here.
+                if is_long && ip.df() {
                     return self.too_big(port, frame, ip, mtu - overhead);
                 }
                 let own = self.world.ports[out].addresses.iter().map(|(address, _)| *address);
                 let from = own.clone().find(|own| own.is_ipv4() == home.address.is_ipv4()).ok_or("no_route")?;
-                Ok(self.sent(out, hop, &rewrite::gre(ip, from, home.address)))
+                match self.sent(out, hop, &rewrite::gre(ip, from, home.address)) {
+                    Fate::Sent(out, frame) if is_long => Ok(Fate::InPieces(out, without_id(&frame))),
+                    fate => Ok(fate),
+                }
             }
             Mode::Dsr if ip.bytes.len() > mtu => self.too_big(port, frame, ip, mtu),
             // Padding stays where the packet stays one of Ethernet's; into a tunnel it does not go (rule 1).
@@ -448,6 +459,17 @@ impl Reference {
         let kind = if ip.is_v4 { [3, 4] } else { [2, 0] };
         Ok(Fate::Answered(local::error(&self.world.ports[port], frame, ip, kind, mtu)))
     }
+}
+
+/// A frame whose outer IPv4 header has no identification, which is the sender's to choose.
+pub fn without_id(frame: &[u8]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    let start = if frame[12..14] == [0x81, 0] { 18 } else { 14 };
+    if frame[start] >> 4 == 4 {
+        frame[start + 4..start + 6].fill(0);
+        fix_header(&mut frame[start..]);
+    }
+    frame
 }
 
 /// Where the connections of a service can go.

@@ -65,7 +65,7 @@ fn translate_quote(bytes: &mut [u8], quote: &Quote, (src, dst): (Socket, Socket)
     // What the checksum covers is cut off, so it can only follow the change: for each word that it covers, by as much as
     // that has changed.
     let at = quote.l4 + checksum_at(quote.protocol);
-    let Some((was_src, was_dst)) = quote.ends.filter(|_| bytes.len() >= at + 2) else { return };
+    let Some((was_src, was_dst)) = quote.ends.filter(|_| quote.end >= at + 2) else { return };
     let check = word(bytes, at) as u16;
     if quote.protocol == UDP && check == 0 {
         return;

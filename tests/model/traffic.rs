@@ -251,7 +251,7 @@ impl Traffic {
             &[[2, 0], [1, 4], [1, 0], [3, 0], [4, 1], [100, 0]]
         };
         let [kind, code] = chance.pick(kinds);
-        let rest = chance.pick(&[0, 1400, 576, 0xffff_ffff]);
+        let rest = chance.pick(&[0, 1400, 1280, 576, 100]);
         let packet = icmp(&src.to_string(), &dst.to_string(), kind, code, rest, &quote);
         let packet = dress(chance, packet);
         let at = if chance.one_in(10) { chance.below(world.ports.len()) } else { port };
