@@ -36,7 +36,7 @@ fn orphans_push_out_orphans_and_never_what_has_begun() {
     let mut map = Fragments::new(64, KEY);
     let all = rivals(&map, 20);
     for (k, datagram) in all[..4].iter().enumerate() {
-        map.first(datagram, piece(0, false), upper(k as u16), at_ms(0)).unwrap();
+        map.first(datagram, piece(0, false), upper(k as u16), at_ms(100 * k as u64)).unwrap();
     }
     for (k, datagram) in all[4..16].iter().enumerate() {
         assert_eq!(map.later(datagram, piece(80, false), at_ms(100 * k as u64)), Ok(None));

@@ -1,13 +1,12 @@
 //! Cuts packets into fragments as a sender does, puts them together as a receiver does, and lets those that waited go on.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use super::super::path::{BURST, Origin};
 use super::super::verdict::Verdict;
+use super::Frame;
 use super::frame::internet_checksum;
 use super::net::{Net, Sent, TestPacket};
-use super::{Frame, ip};
 
 /// The fragments of a packet, each with at most `step` bytes of what is fragmented: payload in IPv4, and in IPv6 all behind
 /// the fixed header.
@@ -96,15 +95,6 @@ impl Frame {
         let packet = whole.packet();
         let header_len = if whole.src.0.is_ipv4() { 20 } else { 40 };
         whole.frame_with(&fragment(&packet[..header_len], id, at, &vec![0x5a; len], more))
-    }
-
-    /// The same for many addresses: `n` picks the source.
-    pub fn orphan(n: u32, dst: &str, at: usize) -> Vec<u8> {
-        let src = match ip(dst.trim_start_matches('[').split(']').next().unwrap().split(":53").next().unwrap()) {
-            IpAddr::V4(_) => format!("203.0.{}.{}:0", n >> 8 & 255, n & 255),
-            IpAddr::V6(_) => format!("[2001:db8:bad::{:x}]:0", n & 0xffff),
-        };
-        Self::later(&src, dst, n >> 16 | 1, at, 64, true)
     }
 }
 
