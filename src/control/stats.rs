@@ -56,6 +56,18 @@ pub struct Stats {
     /// ICMP errors that were due to a sender and not sent, because there were too many.
     #[serde(default)]
     pub errors_limited: u64,
+    /// Full-NAT: replies to local ports, and those of them that another worker had to hand over.
+    #[serde(default)]
+    pub local_replies: u64,
+    /// See `local_replies`; none where a NIC tells how it spreads packets.
+    #[serde(default)]
+    pub local_handoffs: u64,
+    /// Full-NAT: local ports that connections have now.
+    #[serde(default)]
+    pub local_ports: u64,
+    /// Full-NAT: local ports that rest after their connection.
+    #[serde(default)]
+    pub local_ports_resting: u64,
     /// Packets that tunnel modes forwarded by the hash, without a connection.
     pub stateless: u64,
     /// Connections taken over in their middle, in tunnel modes.
@@ -191,6 +203,10 @@ impl Stats {
             handoffs: sum(|w| w.counters.handoffs.get()),
             originated: sum(|w| w.counters.originated.get()),
             unsent: sum(|w| w.counters.unsent.get()),
+            local_replies: sum(|w| w.counters.local_replies.get()),
+            local_handoffs: sum(|w| w.counters.local_handoffs.get()),
+            local_ports: sum(|w| w.counters.local_ports.get()),
+            local_ports_resting: sum(|w| w.counters.local_ports_resting.get()),
             errors_limited: sum(|w| w.counters.errors_limited.get()),
             stateless: sum(|w| w.counters.stateless.get()),
             adopted: sum(|w| w.counters.adopted.get()),
