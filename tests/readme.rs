@@ -66,8 +66,10 @@ fn the_smallest_configuration_of_each_mode_is_good() {
         assert_eq!(config.services.len(), 1, "{service}");
         modes.insert(config.services[0].mode.to_string());
     }
-    let all: BTreeSet<String> =
-        [Mode::Nat, Mode::Gre, Mode::Ipip, Mode::Gue, Mode::Dsr].iter().map(ToString::to_string).collect();
+    let all: BTreeSet<String> = [Mode::Nat, Mode::FullNat, Mode::Gre, Mode::Ipip, Mode::Gue, Mode::Dsr]
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(modes, all);
 }
 

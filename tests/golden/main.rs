@@ -20,7 +20,9 @@ mod cases_tunnel;
 mod cases_vlan;
 mod oracle;
 mod packet;
+mod pieces;
 mod runner;
+mod view;
 
 use case::{Case, Run};
 

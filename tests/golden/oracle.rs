@@ -4,123 +4,23 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{LinkSlice, NetSlice, SlicedPacket};
 use serde_json::Value;
 
 use crate::case::{Case, Expect, Input, Kind};
 use crate::packet::*;
+use crate::pieces::whole;
+use crate::view::View;
 
 /// What a rule that is broken looks like.
 pub type Check = Result<(), String>;
 
 /// Turns a condition into a broken rule.
-fn rule(holds: bool, what: impl Into<String>) -> Check {
+pub fn rule(holds: bool, what: impl Into<String>) -> Check {
     if holds { Ok(()) } else { Err(what.into()) }
 }
 
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, got: T, wanted: T) -> Check {
+pub fn same<T: PartialEq + std::fmt::Debug>(what: &str, got: T, wanted: T) -> Check {
     rule(got == wanted, format!("{what} is {got:?}, not {wanted:?}"))
-}
-
-/// A frame with an IP packet, read by the other parser.
-struct View {
-    dst_mac: Mac,
-    src_mac: Mac,
-    vlans: Vec<u16>,
-    src: IpAddr,
-    dst: IpAddr,
-    /// Behind extension headers.
-    protocol: u8,
-    ttl: u8,
-    tos: u8,
-    df: bool,
-    /// The IP packet, without what Ethernet puts behind it.
-    packet: Vec<u8>,
-    /// Where the upper layer begins in it.
-    l4: usize,
-    /// Bytes of the frame behind the packet.
-    trailer: usize,
-}
-
-impl View {
-    fn read(frame: &[u8]) -> Result<Self, String> {
-        let sliced = SlicedPacket::from_ethernet(frame).map_err(|e| format!("unreadable frame: {e}"))?;
-        let Some(LinkSlice::Ethernet2(link)) = &sliced.link else { return Err("no ethernet header".into()) };
-        let vlans: Vec<u16> = sliced.vlan_ids().iter().map(|v| v.value()).collect();
-        let start = 14 + 4 * vlans.len();
-        let (src, dst, ttl, tos, df, len, payload) = match &sliced.net {
-            Some(NetSlice::Ipv4(v4)) => {
-                let h = v4.header();
-                let tos = h.dcp().value() << 2 | h.ecn().value();
-                let (src, dst) = (h.source_addr().into(), h.destination_addr().into());
-                rule(ones_sum(&frame[start..start + usize::from(h.ihl()) * 4]) == 0xffff, "wrong ip checksum")?;
-                (src, dst, h.ttl(), tos, h.dont_fragment(), usize::from(h.total_len()), v4.payload())
-            }
-            Some(NetSlice::Ipv6(v6)) => {
-                let h = v6.header();
-                let (src, dst) = (h.source_addr().into(), h.destination_addr().into());
-                let len = 40 + usize::from(h.payload_length());
-                (src, dst, h.hop_limit(), h.traffic_class(), true, len, v6.payload())
-            }
-            other => return Err(format!("no ip packet: {other:?}")),
-        };
-        let l4 = payload.payload.as_ptr() as usize - frame.as_ptr() as usize - start;
-        rule(len >= l4 + 4, "nothing behind the ip header")?;
-        Ok(Self {
-            dst_mac: link.destination(),
-            src_mac: link.source(),
-            vlans,
-            src,
-            dst,
-            protocol: payload.ip_number.0,
-            ttl,
-            tos,
-            df,
-            packet: frame[start..start + len].to_vec(),
-            l4,
-            trailer: frame.len() - start - len,
-        })
-    }
-
-    fn upper(&self) -> &[u8] {
-        &self.packet[self.l4..]
-    }
-
-    /// Identification and offset of a fragment.
-    fn fragment(&self) -> Option<(u32, u16)> {
-        let p = &self.packet;
-        let (id, field, offset) = match self.src {
-            IpAddr::V4(_) => {
-                let field = u16::from_be_bytes([p[6], p[7]]);
-                (u32::from(u16::from_be_bytes([p[4], p[5]])), field & 0x3fff, (field & 0x1fff) * 8)
-            }
-            IpAddr::V6(_) if p[6] == 44 => {
-                let field = u16::from_be_bytes([p[42], p[43]]);
-                (u32::from_be_bytes([p[44], p[45], p[46], p[47]]), field & 0xfff9, field & 0xfff8)
-            }
-            IpAddr::V6(_) => return None,
-        };
-        (field != 0).then_some((id, offset))
-    }
-
-    /// Whether the upper layer's header is in another fragment.
-    fn is_later(&self) -> bool {
-        self.fragment().is_some_and(|(_, offset)| offset != 0)
-    }
-
-    /// What all fragments of a datagram have in common.
-    fn datagram(&self) -> Option<String> {
-        self.fragment().map(|(id, _)| format!("{} {} {} {id}", self.protocol, self.src, self.dst))
-    }
-
-    fn l4_sum(&self) -> u16 {
-        l4_sum(self.src, self.dst, self.protocol, self.upper())
-    }
-
-    fn port_at(&self, at: usize) -> u16 {
-        let byte = |at: usize| self.packet.get(self.l4 + at).copied().unwrap_or(0);
-        u16::from_be_bytes([byte(at), byte(at + 1)])
-    }
 }
 
 /// True for frames that the balancer sends unasked: questions to neighbours and announcements.
@@ -177,55 +77,9 @@ pub fn answers(case: &Case, port: usize) -> Vec<bool> {
     outputs.flat_map(|input| std::iter::repeat_n(is_answer(&input.expect), frames_of(&input.expect))).collect()
 }
 
-/// A fragment without what differs from start to start: its identification, and the checksum over it.
-pub fn without_identification(frame: &[u8]) -> Vec<u8> {
-    let mut frame = frame.to_vec();
-    match frame[12..14] {
-        [8, 0] if u16::from_be_bytes([frame[20], frame[21]]) & 0x3fff != 0 => {
-            frame[18..20].fill(0);
-            frame[24..26].fill(0);
-        }
-        [0x86, 0xdd] if frame[20] == 44 => frame[58..62].fill(0),
-        _ => {}
-    }
-    frame
-}
-
 /// How many frames come out.
 fn frames_of(expect: &Expect) -> usize {
     if let Expect::Pieces { count, .. } = expect { *count } else { 1 }
-}
-
-/// The frame that these are the fragments of, each with what a fragment has.
-fn whole(pieces: &[&Vec<u8>]) -> Result<Vec<u8>, String> {
-    let first = pieces.first().ok_or("nothing came out")?;
-    let v4 = first[12..14] == [8, 0];
-    let start = if v4 { 34 } else { 62 };
-    let (mut data, mut id) = (Vec::<u8>::new(), None);
-    for (number, piece) in pieces.iter().enumerate() {
-        rule(piece.len() > start && piece.len() <= 1514, "a piece of a wrong length")?;
-        let (field, this_id) = match v4 {
-            true => (u16::from_be_bytes([piece[20], piece[21]]), piece[18..20].to_vec()),
-            false => (u16::from_be_bytes([piece[56], piece[57]]), piece[58..62].to_vec()),
-        };
-        let (offset, more) = if v4 { ((field & 0x1fff) * 8, field >> 13) } else { (field & 0xfff8, field & 7) };
-        same("a piece's offset", usize::from(offset), data.len())?;
-        same("a piece's flags", more, u16::from(number + 1 < pieces.len()))?;
-        same("a piece's identification", &this_id, id.get_or_insert(this_id.clone()))?;
-        data.extend(&piece[start..]);
-    }
-    let mut frame = first[..if v4 { 34 } else { 54 }].to_vec();
-    if v4 {
-        frame[16..18].copy_from_slice(&(20 + data.len() as u16).to_be_bytes());
-        frame[20..22].fill(0);
-        fix_header(&mut frame[14..34]);
-    } else {
-        same("the fragments' next header", first[20], 44)?;
-        frame[20] = first[54];
-        frame[18..20].copy_from_slice(&(data.len() as u16).to_be_bytes());
-    }
-    frame.extend(data);
-    Ok(frame)
 }
 
 fn is_answer(expect: &Expect) -> bool {

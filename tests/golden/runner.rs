@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::capture;
 use crate::case::{Case, Run};
 use crate::oracle;
+use crate::pieces;
 
 /// Where a case lives.
 pub fn directory(name: &str) -> PathBuf {
@@ -212,7 +213,7 @@ fn compare(case: &Case, frames: &[Frames], stats: &Value) {
     for (port, (got, wanted)) in frames.iter().zip(case.by_port(kept)).enumerate() {
         let name = format!("{}, port {port}", case.name);
         let split = |frames: &[Vec<u8>]| -> (Frames, Frames) {
-            let frames = frames.iter().map(|frame| oracle::without_identification(frame));
+            let frames = frames.iter().map(|frame| pieces::without_identification(frame));
             frames.partition(|frame| oracle::is_own(frame))
         };
         let ((own, got), (own_wanted, wanted)) = (split(got), split(&wanted));
