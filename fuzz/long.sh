@@ -2,7 +2,7 @@
 # Very many frames through the whole packet path, without a fuzzer: right ones of every kind and changed ones, several workers,
 # time that moves, and configurations with every mode that follow on each other.
 #
-#   fuzz/long.sh [FRAMES [SEED]]     100,000,000 frames from seed 1 unless given; a minute or two on one core
+#   fuzz/long.sh [FRAMES [SEED]]     100,000,000 frames from seed 1 unless given; a few minutes on one core
 #
 # It fails on a crash, on verdicts that do not add up, on an output that is wrong, on a hang and on memory that grows, and
 # says the seed to meet that again with. The last lines say how many frames came to which end.

@@ -40,7 +40,7 @@ fn config() {
 
 /// `FRAMES` frames in rounds that follow from `SEED`; the long run of `fuzz/long.sh`, which no other test is.
 #[test]
-#[ignore = "takes a minute or two for every hundred million frames"]
+#[ignore = "takes some minutes for every hundred million frames"]
 fn long() {
     long_run(number("FRAMES", 100_000_000), number("SEED", 1));
 }

@@ -91,97 +91,102 @@ pub fn lengths() -> Case {
     case
 }
 
+/// Whether the client sends it, flags, its number, what it acknowledges, and its data.
+type Segment = (bool, u8, u32, u32, &'static [u8]);
+
+/// The usual handshake.
+const OPENING: &[Segment] = &[(true, SYN, 100, 0, b""), (false, SYN | ACK, 900, 101, b""), (true, ACK, 101, 901, b"")];
+
+/// How it goes on and ends.
+const WAYS: &[&[Segment]] = &[
+    // Orderly, by the client, and then by the server.
+    &[
+        (true, FIN | ACK, 101, 901, b""),
+        (false, ACK, 901, 102, b""),
+        (false, FIN | ACK, 901, 102, b""),
+        (true, ACK, 102, 902, b""),
+    ],
+    &[(false, FIN | ACK, 901, 101, b""), (true, FIN | ACK, 101, 902, b""), (false, ACK, 902, 102, b"")],
+    // Both at once.
+    &[
+        (true, FIN | ACK, 101, 901, b""),
+        (false, FIN | ACK, 901, 101, b""),
+        (true, ACK, 102, 902, b""),
+        (false, ACK, 902, 102, b""),
+    ],
+    // Half closed: the server goes on sending, and the client acknowledging.
+    &[
+        (true, FIN | ACK, 101, 901, b""),
+        (false, ACK, 901, 102, b"much"),
+        (true, ACK, 102, 905, b""),
+        (false, FIN | ACK, 905, 102, b"more"),
+        (true, ACK, 102, 910, b""),
+    ],
+    // Lost and sent again, out of order, a keep-alive, a zero window probe, urgent data, and ECN's flags.
+    &[
+        (true, ACK, 105, 901, b"second"),
+        (true, ACK, 101, 901, b"one."),
+        (false, ACK, 901, 111, b""),
+        (false, ACK, 900, 111, b""),
+        (true, ACK, 110, 901, b"x"),
+        (true, ACK | 0x20, 111, 901, b"!"),
+        (false, ACK | 0x40, 901, 112, b""),
+        (true, ACK | 0x80, 112, 901, b""),
+    ],
+    // The SYN and the answer come again after all, and a second FIN.
+    &[
+        (true, SYN, 100, 0, b""),
+        (false, SYN | ACK, 900, 101, b""),
+        (true, ACK, 101, 901, b"data"),
+        (true, FIN | ACK, 105, 901, b""),
+        (true, FIN | ACK, 105, 901, b""),
+        (false, FIN | ACK, 901, 106, b""),
+    ],
+];
+
+/// How else it can begin.
+const BEGINNINGS: &[&[Segment]] = &[
+    // Both open at once (RFC 9293 3.5, figure 8).
+    &[
+        (true, SYN, 100, 0, b""),
+        (false, SYN, 900, 0, b""),
+        (true, SYN | ACK, 100, 901, b""),
+        (false, SYN | ACK, 900, 101, b""),
+        (true, ACK, 101, 901, b""),
+        (false, ACK, 901, 101, b"data"),
+    ],
+    // With data in the SYN (RFC 7413), and with ECN asked for (RFC 3168).
+    &[(true, SYN, 100, 0, b"early"), (false, SYN | ACK, 900, 106, b""), (true, ACK | 8, 106, 901, b"rest")],
+    &[(true, SYN | 0xc0, 100, 0, b""), (false, SYN | ACK | 0x40, 900, 101, b""), (true, ACK, 101, 901, b"")],
+    // The SYN is lost behind the balancer, and comes again under another number.
+    &[
+        (true, SYN, 100, 0, b""),
+        (true, SYN, 5000, 0, b""),
+        (false, SYN | ACK, 900, 5001, b""),
+        (true, ACK, 5001, 901, b""),
+    ],
+    // A number from before (RFC 9293 3.5, figure 9): the server says what it knows, and the client resets that.
+    &[
+        (true, SYN, 100, 0, b""),
+        (false, ACK, 7000, 300, b""),
+        (true, RST, 300, 0, b""),
+        (true, SYN, 100, 0, b""),
+        (false, SYN | ACK, 900, 101, b""),
+    ],
+    // All numbers around the end of their range.
+    &[
+        (true, SYN, u32::MAX, 0, b""),
+        (false, SYN | ACK, u32::MAX - 1, 0, b""),
+        (true, ACK, 0, u32::MAX, b"data"),
+        (false, ACK, u32::MAX, 4, b"more"),
+        (true, FIN | ACK, 4, 3, b""),
+    ],
+];
+
 /// Every way in which a TCP connection can rightly begin, go on and end passes, through NAT both ways (rule 18).
 pub fn tcp_sequences() -> Case {
     let mut case = Case::new("tcp-sequences", config(""));
-    // Who sends, flags, its number, what it acknowledges, and its data.
-    type Segment = (bool, u8, u32, u32, &'static [u8]);
-    let (client, server) = (true, false);
-    let opening: &[Segment] =
-        &[(client, SYN, 100, 0, b""), (server, SYN | ACK, 900, 101, b""), (client, ACK, 101, 901, b"")];
-    let ways: &[&[Segment]] = &[
-        // Orderly, by the client, and then by the server.
-        &[
-            (client, FIN | ACK, 101, 901, b""),
-            (server, ACK, 901, 102, b""),
-            (server, FIN | ACK, 901, 102, b""),
-            (client, ACK, 102, 902, b""),
-        ],
-        &[(server, FIN | ACK, 901, 101, b""), (client, FIN | ACK, 101, 902, b""), (server, ACK, 902, 102, b"")],
-        // Both at once.
-        &[
-            (client, FIN | ACK, 101, 901, b""),
-            (server, FIN | ACK, 901, 101, b""),
-            (client, ACK, 102, 902, b""),
-            (server, ACK, 902, 102, b""),
-        ],
-        // Half closed: the server goes on sending, and the client acknowledging.
-        &[
-            (client, FIN | ACK, 101, 901, b""),
-            (server, ACK, 901, 102, b"much"),
-            (client, ACK, 102, 905, b""),
-            (server, FIN | ACK, 905, 102, b"more"),
-            (client, ACK, 102, 910, b""),
-        ],
-        // Lost and sent again, out of order, a keep-alive, a zero window probe, urgent data, and ECN's flags.
-        &[
-            (client, ACK, 105, 901, b"second"),
-            (client, ACK, 101, 901, b"one."),
-            (server, ACK, 901, 111, b""),
-            (server, ACK, 900, 111, b""),
-            (client, ACK, 110, 901, b"x"),
-            (client, ACK | 0x20, 111, 901, b"!"),
-            (server, ACK | 0x40, 901, 112, b""),
-            (client, ACK | 0x80, 112, 901, b""),
-        ],
-        // The SYN and the answer come again after all, and a second FIN.
-        &[
-            (client, SYN, 100, 0, b""),
-            (server, SYN | ACK, 900, 101, b""),
-            (client, ACK, 101, 901, b"data"),
-            (client, FIN | ACK, 105, 901, b""),
-            (client, FIN | ACK, 105, 901, b""),
-            (server, FIN | ACK, 901, 106, b""),
-        ],
-    ];
-    let beginnings: &[&[Segment]] = &[
-        // Both open at once (RFC 9293 3.5, figure 8).
-        &[
-            (client, SYN, 100, 0, b""),
-            (server, SYN, 900, 0, b""),
-            (client, SYN | ACK, 100, 901, b""),
-            (server, SYN | ACK, 900, 101, b""),
-            (client, ACK, 101, 901, b""),
-            (server, ACK, 901, 101, b"data"),
-        ],
-        // With data in the SYN (RFC 7413), and with ECN asked for (RFC 3168).
-        &[(client, SYN, 100, 0, b"early"), (server, SYN | ACK, 900, 106, b""), (client, ACK | 8, 106, 901, b"rest")],
-        &[(client, SYN | 0xc0, 100, 0, b""), (server, SYN | ACK | 0x40, 900, 101, b""), (client, ACK, 101, 901, b"")],
-        // The SYN is lost behind the balancer, and comes again under another number.
-        &[
-            (client, SYN, 100, 0, b""),
-            (client, SYN, 5000, 0, b""),
-            (server, SYN | ACK, 900, 5001, b""),
-            (client, ACK, 5001, 901, b""),
-        ],
-        // A number from before (RFC 9293 3.5, figure 9): the server says what it knows, and the client resets that.
-        &[
-            (client, SYN, 100, 0, b""),
-            (server, ACK, 7000, 300, b""),
-            (client, RST, 300, 0, b""),
-            (client, SYN, 100, 0, b""),
-            (server, SYN | ACK, 900, 101, b""),
-        ],
-        // All numbers around the end of their range.
-        &[
-            (client, SYN, u32::MAX, 0, b""),
-            (server, SYN | ACK, u32::MAX - 1, 0, b""),
-            (client, ACK, 0, u32::MAX, b"data"),
-            (server, ACK, u32::MAX, 4, b"more"),
-            (client, FIN | ACK, 4, 3, b""),
-        ],
-    ];
-    let all = ways.iter().map(|way| [opening, way].concat()).chain(beginnings.iter().map(|way| way.to_vec()));
+    let all = WAYS.iter().map(|way| [OPENING, way].concat()).chain(BEGINNINGS.iter().map(|way| way.to_vec()));
     for (number, segments) in all.enumerate() {
         let from = format!("198.51.100.7:{}", 4000 + number);
         for (is_client, flags, at, acknowledges, data) in segments {
