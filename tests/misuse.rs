@@ -254,7 +254,7 @@ fn configurations_that_are_wrong() {
     }
     let same = "[[port]]\nname = \"b\"\ndevice = \"net_pcap0,rx_pcap=x\"\n\n[[port]]\nname = \"wan\"";
     for said in commands(&place.config("same.toml", "[[port]]\nname = \"wan\"", same)) {
-        said.is(78, &["same.toml:", "device `net_pcap0` is there twice"]);
+        said.is(78, &["same.toml:", "is there twice with no `vlan`"]);
     }
     for said in commands(&place.write("broken.toml", "[[port]\nname =")) {
         said.is(78, &["broken.toml:1:"]);

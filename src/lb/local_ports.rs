@@ -189,13 +189,13 @@ impl LocalPorts {
 impl Pool {
     fn new(key: PoolKey, ports: RangeInclusive<u16>) -> Self {
         let mut pool = Self { key, ports, taken: vec![0; WORDS].into_boxed_slice(), full: [0; WORDS / 64] };
-        for (number, word) in pool.taken.iter_mut().enumerate() {
-            for bit in 0..64 {
-                if !pool.ports.contains(&((number * 64 + bit) as u16)) {
-                    *word |= 1 << bit;
-                }
-            }
-            if *word == u64::MAX
+        // Word by word: there may be thousands of pools.
+        let (first, last) = (u32::from(*pool.ports.start()), u32::from(*pool.ports.end()));
+        for (word, start) in pool.taken.iter_mut().zip((0..).step_by(64)) {
+            *word = below(first, start) | !below(last + 1, start);
+        }
+        for (number, &word) in pool.taken.iter().enumerate() {
+            if word == u64::MAX
                 && let Some(full) = pool.full.get_mut(number / 64)
             {
                 *full |= 1 << (number % 64);
@@ -249,6 +249,14 @@ impl Pool {
     fn handed_out(&self) -> u64 {
         let outside = (1 << 16) - u64::from(*self.ports.end()).saturating_sub(u64::from(*self.ports.start())) - 1;
         self.taken.iter().map(|word| u64::from(word.count_ones())).sum::<u64>().saturating_sub(outside)
+    }
+}
+
+/// The bits of a word of ports from `start` on that are of ports below `port`.
+fn below(port: u32, start: u32) -> u64 {
+    match port.saturating_sub(start) {
+        count @ 0..64 => (1 << count) - 1,
+        _ => u64::MAX,
     }
 }
 
@@ -348,6 +356,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_new_pool_has_its_range_and_no_other(first: u16, last: u16) {
+            let range = first.min(last)..=first.max(last);
+            let pool = Pool::new(key(1), range.clone());
+            prop_assert_eq!(pool.handed_out(), 0);
+            for port in (0..=u16::MAX).step_by(61).chain([*range.start(), *range.end()]) {
+                let is_free = pool.taken[usize::from(port) / 64] >> (port % 64) & 1 == 0;
+                prop_assert_eq!(is_free, range.contains(&port), "{}", port);
+            }
+        }
+
         #[test]
         fn a_free_port_is_always_found(free in prop::collection::hash_set(any::<u16>(), 0..5), start: u16) {
             let mut pool = Pool::new(key(1), 0..=65_535);

@@ -49,6 +49,17 @@ fn with_host() -> SnapshotSpec {
     all
 }
 
+/// A fragment of 64 bytes of a datagram to GRE, with this identification and in this place.
+fn fragment(id: u16, place: u16) -> Vec<u8> {
+    let whole = Frame::udp(CLIENT, "192.0.2.20:53").with(|f| (f.id, f.fragment, f.payload) = (id, place, vec![0; 56]));
+    whole.build()
+}
+
+/// Later fragments of as many datagrams that never begin.
+fn orphans(first: u16, count: u16) -> Vec<Vec<u8>> {
+    (first..first + count).map(|id| fragment(id, 0x2010)).collect()
+}
+
 /// SYNs of many clients.
 fn flood(vip: &str) -> Vec<Vec<u8>> {
     (0..200).map(|n| syn(&format!("198.51.100.{}:{}", n % 50, 2000 + n), vip)).collect()
@@ -89,13 +100,20 @@ fn scenarios() -> Vec<Scenario> {
     let open = |n: usize| format!("198.51.100.9:{}", 1000 + n);
     let opened = (0..8).map(|n| syn(&open(n), NAT)).chain((0..8).map(|n| Frame::ack(&open(n), NAT).build()));
     let echo = icmp4("198.51.100.7", "192.0.2.10", [8, 0], [0, 1, 0, 1], b"ping").build();
-    let large = Frame::udp(CLIENT, "192.0.2.20:53").with(|f| (f.payload, f.df) = (vec![0; 1472], false)).build();
+    let large = Frame::udp(CLIENT, "192.0.2.10:53").with(|f| (f.payload, f.df) = (vec![0; 1473], false)).build();
+    let (many, one) = (orphans(0, 200), orphans(0, 1));
+    let known = (0..3000).map(|id| fragment(id, 0x2000)).collect();
     let nowhere = || vec![Way::Nowhere, Way::Nowhere];
     vec![
         new(R::NoBackend, without_backends, vec![syn(CLIENT, NAT), syn(CLIENT, "192.0.2.20:80")]),
         new(R::NoRoute, without_ways, vec![syn(CLIENT, "192.0.2.55:80")]),
         new(R::NoHeadroom, all_modes(), vec![syn(CLIENT, "192.0.2.20:80")]).with(|s| s.plan.headroom = 10),
         new(R::TooBig, all_modes(), vec![large]),
+        new(R::FragmentOverlap, all_modes(), vec![fragment(1, 0x2001)]).with(|s| s.first = vec![fragment(1, 0x2000)]),
+        new(R::FragmentTimeout, all_modes(), one).with(|s| s.pause_ms = 1100),
+        new(R::FragmentQueueFull, all_modes(), many),
+        // A flood of them takes no place from a datagram that has begun.
+        new(R::FragmentTableFull, all_modes(), orphans(5000, 200)).with(|s| s.first = known),
         new(R::TableFull, all_modes(), flood(NAT)).with(|s| {
             s.plan.connections = 8;
             s.first = opened.collect();
