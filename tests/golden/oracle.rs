@@ -47,7 +47,7 @@ fn asked(frame: &[u8]) -> IpAddr {
 
 /// Which flow a frame that came out belongs to: its addresses and ports behind a tunnel header, if there is one.
 pub fn flow_of(frame: &[u8]) -> String {
-    let Ok(view) = View::read(frame) else { return "not ip".into() };
+    let Ok(view) = View::read(frame) else { return format!("not ip: {frame:02x?}") };
     let view = match view.protocol {
         47 => {
             let inner = &view.packet[view.l4 + 4..];
@@ -59,6 +59,10 @@ pub fn flow_of(frame: &[u8]) -> String {
         }
         _ => view,
     };
+    // What waits for a first fragment is let go after a burst, and only the first one has ports: each is by itself.
+    if view.fragment().is_some() {
+        return format!("fragment: {frame:02x?}");
+    }
     let upper = view.upper();
     // An error belongs to the flow that it quotes.
     let which = match view.protocol {

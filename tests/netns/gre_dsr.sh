@@ -31,12 +31,6 @@ for vip in "$VIP4" "$VIP6"; do
     await_service "$vip" 30 3 --udp
     check_short "$vip" 300 --udp
 done
-# What the client cuts must fit the tunnel.
-client_mtu 1400
-for vip in "$VIP4" "$VIP6"; do
-    check_fragments "$vip"
-done
-client_mtu 1500
 check_client_address "$VIP4" 10.0.0.7
 check_client_address "$VIP6" fd00:a::7
 check_crash "$VIP4"

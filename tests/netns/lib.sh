@@ -399,7 +399,7 @@ start_server() {
         return
     fi
     if [ "${TG_MODE%+gre}" = nat ]; then
-        udp="--udp 10.1.0.1$number --udp fd00:b::1$number"
+        udp="--udp 10.1.0.1$number --udp fd00:b::1$number ${GRE_VIP4:+--udp $GRE_VIP4}"
     else
         udp="--udp $VIP4 --udp $VIP6"
     fi
