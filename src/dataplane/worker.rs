@@ -354,7 +354,13 @@ impl Worker {
     /// Puts fragments through the packet path again once their datagram's first one has come, and drops those for which it
     /// did not come in time.
     #[cold]
-    fn reunite(&mut self, snapshot: &Snapshot, now: Now, burst: &mut MbufBurst<BURST>, held: &mut Pending<Mbuf>) {
+    pub(super) fn reunite(
+        &mut self,
+        snapshot: &Snapshot,
+        now: Now,
+        burst: &mut MbufBurst<BURST>,
+        held: &mut Pending<Mbuf>,
+    ) {
         while let Some(tag) = self.shard.fragments.woken() {
             let Self { shard, sampler, .. } = self;
             let more = held.fragments.take(&shard.counters, tag, BURST, |port, mut mbuf| {

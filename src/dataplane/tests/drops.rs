@@ -36,7 +36,8 @@ impl Scenario {
 }
 
 /// Reasons that no packet can be made to have here, and why.
-const EXCUSED: [(R, &str); 0] = [];
+const EXCUSED: [(R, &str); 1] =
+    [(R::NoBuffer, "the pool is empty then, so there is no room for packets that could be lost from it")];
 
 fn syn(client: &str, vip: &str) -> Vec<u8> {
     Frame::syn(client, vip).build()
@@ -58,6 +59,19 @@ fn fragment(id: u16, place: u16) -> Vec<u8> {
 /// Later fragments of as many datagrams that never begin.
 fn orphans(first: u16, count: u16) -> Vec<Vec<u8>> {
     (first..first + count).map(|id| fragment(id, 0x2010)).collect()
+}
+
+/// A port that takes the tunnels of another tier off.
+fn outer_tier() -> SnapshotSpec {
+    let mut all = all_modes();
+    all.ports[0].outer_tier = vec![(ip("10.0.0.0"), 24)];
+    all
+}
+
+/// What this tier sends.
+fn tunnelled(protocol: u8, tos: u8, inner: &[u8]) -> Vec<u8> {
+    let outer = Frame::udp("10.0.0.9:0", "10.0.0.2:0").with(|f| (f.protocol, f.tos) = (protocol, tos));
+    outer.frame_with(&outer.packet_with(inner))
 }
 
 /// SYNs of many clients.
@@ -103,12 +117,22 @@ fn scenarios() -> Vec<Scenario> {
     let large = Frame::udp(CLIENT, "192.0.2.10:53").with(|f| (f.payload, f.df) = (vec![0; 1473], false)).build();
     let (many, one) = (orphans(0, 200), orphans(0, 1));
     let known = (0..3000).map(|id| fragment(id, 0x2000)).collect();
+    let about_vip = Frame::ack("192.0.2.20:80", CLIENT).packet();
+    let too_small = icmp4("203.0.113.9", "192.0.2.20", [3, 4], [0, 0, 0, 100], &about_vip);
+    let ours = Frame::udp("10.1.0.254:0", "10.1.0.3:0").with(|f| f.protocol = 47);
+    let ours = ours.packet_with(&[&[0, 0, 8, 0][..], &Frame::syn(CLIENT, "192.0.2.20:80").packet()].concat());
+    let of_no_concern = icmp4("203.0.113.9", "10.1.0.254", [3, 3], [0; 4], &ours);
     let nowhere = || vec![Way::Nowhere, Way::Nowhere];
     vec![
         new(R::NoBackend, without_backends, vec![syn(CLIENT, NAT), syn(CLIENT, "192.0.2.20:80")]),
         new(R::NoRoute, without_ways, vec![syn(CLIENT, "192.0.2.55:80")]),
         new(R::NoHeadroom, all_modes(), vec![syn(CLIENT, "192.0.2.20:80")]).with(|s| s.plan.headroom = 10),
         new(R::TooBig, all_modes(), vec![large]),
+        new(R::IcmpMtu, all_modes(), vec![too_small.build()]),
+        new(R::IcmpTunnel, all_modes(), vec![of_no_concern.build()]),
+        new(R::TunnelInvalid, outer_tier(), vec![tunnelled(47, 0, &[0x55; 60])]),
+        new(R::TunnelNotVip, outer_tier(), vec![tunnelled(4, 0, &Frame::syn(CLIENT, "203.0.113.1:80").packet())]),
+        new(R::TunnelCongested, outer_tier(), vec![tunnelled(4, 3, &Frame::syn(CLIENT, NAT).packet())]),
         new(R::FragmentOverlap, all_modes(), vec![fragment(1, 0x2001)]).with(|s| s.first = vec![fragment(1, 0x2000)]),
         new(R::FragmentTimeout, all_modes(), one).with(|s| s.pause_ms = 1100),
         new(R::FragmentQueueFull, all_modes(), many),

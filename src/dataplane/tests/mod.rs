@@ -184,6 +184,7 @@ impl Bench {
         let (mut burst, mut taken_over) = (MbufBurst::new(), MbufBurst::new());
         let found = w.turn(&self.snapshot, self.now, true, &mut burst, &mut taken_over, held);
         w.shard.tick(&self.snapshot, self.now);
+        w.reunite(&self.snapshot, self.now, &mut burst, held);
         w.chores(&self.snapshot, self.now, held, &mut Vec::new());
         for tx in w.tx.iter_mut() {
             tx.flush(&w.shard.counters);
