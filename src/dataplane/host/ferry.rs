@@ -53,14 +53,14 @@ impl Ferry {
         let serve = move || {
             let mut last = Instant::now();
             while !told.load(Ordering::Acquire) {
-                if work.to_kernel() | work.from_kernel() {
+                if work.serve_kernel() | work.ask_kernel() {
                     last = Instant::now();
                 } else {
                     work.rest((last.elapsed() / 16).clamp(PAUSE_MIN, PAUSE_MAX));
                 }
             }
             // The workers have ended, so this does.
-            while work.to_kernel() {}
+            while work.serve_kernel() {}
         };
         let thread = std::thread::Builder::new().name("host".into()).spawn(serve)?;
         Ok(Self { stop, thread: Some(thread), traffic })
@@ -79,7 +79,7 @@ impl Drop for Ferry {
 
 impl Work {
     /// Passes on what the workers have put into their queues, as far as it is the turn of each; true if there was anything.
-    fn to_kernel(&mut self) -> bool {
+    fn serve_kernel(&mut self) -> bool {
         let Self { taps, punts, traffic, .. } = self;
         let mut any = false;
         for queue in punts.iter_mut().flatten() {
@@ -99,7 +99,7 @@ impl Work {
     }
 
     /// Takes over what the kernel sends, as far as there is room: the rest waits in the kernel, which counts what it drops.
-    fn from_kernel(&mut self) -> bool {
+    fn ask_kernel(&mut self) -> bool {
         let Self { taps, frames, traffic, .. } = self;
         let mut any = false;
         for tap in taps {

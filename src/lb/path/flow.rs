@@ -28,10 +28,10 @@ pub(super) fn flow<A: Family, P: Packet>(
         return Verdict::Drop(DropReason::Martian);
     }
     let tick = at.now.tick();
-    if let Some(slot) = A::table(at.shard).find_at(meta.hint, meta.probe.hash, &key, tick) {
-        if let Some(verdict) = known(at, packet, parsed, &key, slot) {
-            return verdict;
-        }
+    if let Some(slot) = A::table(at.shard).find_at(meta.hint, meta.probe.hash, &key, tick)
+        && let Some(verdict) = known(at, packet, parsed, &key, slot)
+    {
+        return verdict;
     }
     // The plan was made where nothing had the connection's tag.
     let plan = if meta.hint.is_some() { planned(at.snapshot, &key) } else { plan };

@@ -270,7 +270,7 @@ fn exact_duplicates_pass() {
         let pieces = fragments(&udp(vip, 6000), 1200, 5);
         let mut twice: Vec<_> = pieces.iter().flat_map(|piece| [piece.clone(), piece.clone()]).collect();
         twice.extend(pieces[3..].iter().cloned());
-        assert_eq!(verdicts(&mut net, &twice), vec![Verdict::Tx(crate::lb::ids::PortId(1)); 15]);
+        assert_eq!(verdicts(&mut net, &twice), vec![Verdict::Tx(PortId(1)); 15]);
     }
 }
 

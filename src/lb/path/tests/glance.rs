@@ -63,7 +63,7 @@ fn glanced<P: Packet + Clone>(net: &Net, port: PortId, packet: &P) -> Work {
 }
 
 fn glanced_at(net: &Net, frame: &[u8]) -> Work {
-    glanced(net, PortId(0), &mut TestPacket::new(0, frame))
+    glanced(net, PortId(0), &TestPacket::new(0, frame))
 }
 
 /// Puts a tag into a frame, as an application on a VLAN would not see it.
@@ -100,8 +100,8 @@ proptest! {
             apply(&mut frame, change);
         }
         let cut = cut.min(frame.len());
-        let mut pieces = Pieces { first: TestPacket::new(*port, &frame[..cut]), more: frame.len() - cut };
-        glanced(&net, PortId(*port), &mut pieces);
+        let pieces = Pieces { first: TestPacket::new(*port, &frame[..cut]), more: frame.len() - cut };
+        glanced(&net, PortId(*port), &pieces);
     }
 
     #[test]
@@ -142,7 +142,7 @@ proptest! {
                 _ => {}
             }
         }
-        glanced(&net, PortId(port), &mut Pieces { first: TestPacket::new(port, &frame), more });
+        glanced(&net, PortId(port), &Pieces { first: TestPacket::new(port, &frame), more });
     }
 }
 
