@@ -25,7 +25,7 @@ pub(super) fn known<P: Packet>(
 ) -> Option<Verdict> {
     let hash = at.shard.hasher.hash(key);
     let slot = Ipv6Addr::table(at.shard).find(hash, key, at.now.tick())?;
-    flow::known(at, packet, parsed, key, slot)
+    flow::known_across(at, packet, parsed, key, slot)
 }
 
 /// Whether a packet has to change its IP version to have this five-tuple.

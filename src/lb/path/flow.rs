@@ -1,5 +1,7 @@
 //! TCP and UDP packets: the connection table first, the service's scheduler when it does not know them.
 
+use std::net::Ipv6Addr;
+
 use super::egress::{self, Leaving};
 use super::family::Family;
 use super::segment::Segment;
@@ -38,9 +40,22 @@ pub(super) fn flow<A: Family, P: Packet>(
     miss(at, packet, parsed, key, meta.probe.hash, plan)
 }
 
+/// [`known`] for a caller that is rare, so that the usual one has it to itself.
+#[cold]
+#[inline(never)]
+pub(super) fn known_across<P: Packet>(
+    at: &mut At,
+    packet: &mut P,
+    parsed: &Parsed,
+    key: &FiveTuple<Ipv6Addr>,
+    slot: Slot,
+) -> Option<Verdict> {
+    known(at, packet, parsed, key, slot)
+}
+
 /// The verdict of a packet of the connection at `slot`, unless that is over.
-#[inline]
-pub(super) fn known<A: Family, P: Packet>(
+#[inline(always)]
+fn known<A: Family, P: Packet>(
     at: &mut At,
     packet: &mut P,
     parsed: &Parsed,
@@ -67,7 +82,7 @@ fn reopens<A: Family>(entry: &Entry<A>, parsed: &Parsed) -> bool {
         && entry.state.direction() == Direction::Request
 }
 
-#[inline]
+#[inline(always)]
 fn hit<A: Family, P: Packet>(
     at: &mut At,
     packet: &mut P,
@@ -98,7 +113,7 @@ fn hit<A: Family, P: Packet>(
         set_phase(table, entry.pair, next, deadline);
     }
     table.refresh(slot, deadline, next.is_evictable());
-    if next != phase || phase == Phase::TcpSyn {
+    if next != phase || parsed.tcp_flags & flags::SYN != 0 {
         // The other end's first packet is among these.
         partial::note(at, parsed, packet.bytes());
     }
@@ -219,7 +234,9 @@ fn miss<A: Family, P: Packet>(
         Some((_, Err(_))) | None => at.shard.counters.stateless.add(1),
     }
     partial::note(at, parsed, packet.bytes());
-    let slot = if service.mode.is_nat() { note_first(at, packet.bytes(), parsed, hash, &key) } else { Slot::NONE };
+    // Only TCP has numbers to note, and clients to tell of.
+    let notes = service.mode.is_nat() && parsed.protocol == protocol::TCP;
+    let slot = if notes { note_first(at, packet.bytes(), parsed, hash, &key) } else { Slot::NONE };
     let frame_len = packet.frame_len();
     tunnel::clamp(at, packet, parsed, backend);
     let verdict = forward(at, packet, parsed, &key, &new, backend, slot);
