@@ -62,10 +62,11 @@ pub(super) fn walk(mut next: u8, data: &[u8], payload_len: usize) -> Result<Chai
         require(next, at + 8, data, payload_len)?;
         // A fragment header has a reserved byte where the others have their length.
         let len = if next == FRAGMENT { 8 } else { 8 + 8 * usize::from(u8_at(data, at + 1)) };
-        require(next, at + len, data, payload_len)?;
-        if at + len > EXTENSION_BYTES_MAX {
+        // Before it is asked for: nobody has to gather what is longer than is walked.
+        if at + len <= payload_len && at + len > EXTENSION_BYTES_MAX {
             return Err(ExtensionError::TooLong);
         }
+        require(next, at + len, data, payload_len)?;
         let segments_left = u8_at(data, at + 3);
         if next == ROUTING && u8_at(data, at + 2) == 0 && segments_left != 0 {
             return Err(ExtensionError::RoutingType0(segments_left));
