@@ -90,6 +90,16 @@ fn every_seed_is_the_same_at_every_split() {
     }
 }
 
+/// More than is walked is not gathered either, and has the same reason.
+#[test]
+fn headers_that_are_too_long_are_so_in_pieces() {
+    let options = [&[6, 0xb8, 1, 4][..], &[0; 1476]].concat();
+    let frame = Frame::ack("[2001:db8:c::7]:40000", "[2001:db8::10]:80").with(|f| f.options = (0, options)).build();
+    let whole = burst(&mut Net::new(all_modes()), &[(0, frame.clone(), Vec::new())]);
+    assert_eq!(whole[0].0, Verdict::Drop(DropReason::Ip6Extension));
+    both_ways(&[(0, frame.clone(), vec![0]), (0, frame, vec![60])], 1);
+}
+
 #[test]
 fn single_bytes_are_enough() {
     let every_byte: Vec<usize> = (0..200).collect();
