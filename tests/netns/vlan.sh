@@ -33,6 +33,7 @@ trunk() {
     tg_await_line vlan-switch ready "$TG_LAST_PID"
 }
 trunk
+# shellcheck disable=SC2034 # for tg_config
 TG_PORTS="
 [[port]]
 name = \"wan\"
