@@ -72,7 +72,7 @@ pub struct Stats {
     pub stateless: u64,
     /// Connections taken over in their middle, in tunnel modes.
     pub adopted: u64,
-    /// Packets that opened or changed a connection and came with a partial checksum, which no receiver takes.
+    /// Packets that opened or changed a connection, at most one a burst, and came with a partial checksum, which no receiver takes.
     #[serde(default)]
     pub partial_checksums: u64,
     /// Frames that packets were sent in that were too long for their port; each such packet counts once in `tx_packets`.

@@ -242,7 +242,7 @@ pub struct WorkerStatus {
     pub drops: u64,
     /// Packets passed to other workers.
     pub handoffs: u64,
-    /// Packets that opened or changed a connection and came with a partial checksum, which no receiver takes.
+    /// Packets that opened or changed a connection, at most one a burst, and came with a partial checksum, which no receiver takes.
     #[serde(default)]
     pub partial_checksums: u64,
     /// Connections open now.

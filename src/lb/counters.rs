@@ -101,7 +101,7 @@ pub struct Counters {
     pub local_ports: Counter,
     /// Local ports that rest now.
     pub local_ports_resting: Counter,
-    /// Packets that opened or changed a connection and came with a partial checksum.
+    /// Packets that opened or changed a connection, one a burst, and came with a partial checksum.
     pub partial_checksums: Counter,
     /// The port by which the last of them came.
     pub partial_port: Counter,

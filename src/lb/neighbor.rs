@@ -76,6 +76,8 @@ struct Neighbor {
 pub struct Neighbors {
     all: Box<[Neighbor]>,
     index: HashMap<(PortId, IpAddr), u16>,
+    /// The one that was asked for last, which is the next one as a rule: a gateway.
+    recent: u16,
     free: Vec<u16>,
     tick_at: usize,
     /// See [`Neighbors::version`].
@@ -109,6 +111,7 @@ impl Neighbors {
         Self {
             all: vec![free; max].into_boxed_slice(),
             index: HashMap::with_capacity(max),
+            recent: 0,
             free: (0..max as u16).rev().collect(),
             tick_at: 0,
             version: 1,
@@ -182,7 +185,14 @@ impl Neighbors {
     /// The slot of a next hop; a new one is asked for by the next [`Self::tick`], and `true` says that it is new.
     /// `None` when the table is full.
     pub fn find_or_ask(&mut self, port: PortId, addr: IpAddr, now: Now) -> Option<(NeighborSlot, bool)> {
+        if let Some(n) = self.all.get(usize::from(self.recent))
+            && (n.port, n.addr) == (port, addr)
+            && n.state != State::Free
+        {
+            return Some((NeighborSlot { index: self.recent, generation: n.generation }, false));
+        }
         if let Some(slot) = self.find(port, addr) {
+            self.recent = slot.index;
             return Some((slot, false));
         }
         let next = Now::from_ns(now.ns() + RETRY_NS);
@@ -354,6 +364,21 @@ mod tests {
         assert_eq!(events(&mut n, 2), [ask]);
         assert_eq!(events(&mut n, 3), [NeighborEvent::Failed(slot)]);
         assert!(n.find_or_ask(PORT, addr(1), at(4)).unwrap().1, "asked anew");
+    }
+
+    #[test]
+    fn the_one_asked_for_last_is_not_taken_for_another() {
+        let mut n = Neighbors::new(4);
+        let (first, _) = n.find_or_ask(PORT, addr(1), at(0)).unwrap();
+        let (second, _) = n.find_or_ask(PORT, addr(2), at(0)).unwrap();
+        let (elsewhere, _) = n.find_or_ask(PortId(PORT.0 + 1), addr(1), at(0)).unwrap();
+        for _ in 0..2 {
+            for (port, last, slot) in
+                [(PORT, 1, first), (PORT, 1, first), (PORT, 2, second), (PortId(PORT.0 + 1), 1, elsewhere)]
+            {
+                assert_eq!(n.find_or_ask(port, addr(last), at(0)), Some((slot, false)));
+            }
+        }
     }
 
     #[test]

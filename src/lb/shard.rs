@@ -171,6 +171,8 @@ pub struct Shard {
     pub(super) local_ports: LocalPorts,
     /// RSTs to send when a sweep is over.
     resets: Vec<Reset>,
+    /// Whether a checksum of this burst was looked at, see `path::partial`.
+    pub(super) checksum_seen: bool,
     pub(super) punts: PuntLimits,
     pub(super) metas: Box<[Meta]>,
     pub(super) plans: Box<[Plan]>,
@@ -230,6 +232,7 @@ impl Shard {
                 config.local_port_rest_s,
             ),
             resets: Vec::with_capacity(RESETS_MAX),
+            checksum_seen: false,
             punts: PuntLimits::new(config.punt_rates),
             metas: vec![Meta::default(); super::path::BURST].into_boxed_slice(),
             clients: vec![Probe::default(); super::path::BURST].into_boxed_slice(),

@@ -188,7 +188,7 @@ impl<A> FiveTuple<A> {
 ///
 /// Every length derives from the IP header, so Ethernet padding never counts. The IPv4 header checksum is verified,
 /// upper-layer checksums are not. Whether the addresses make sense is not checked.
-#[inline]
+#[inline(always)]
 pub fn parse(frame: &[u8], frame_len: usize) -> Result<Parsed, ParseError> {
     // What most packets are takes the short way; the general one also names what is wrong with a packet.
     match parse_plain(frame, frame_len) {

@@ -43,11 +43,8 @@ pub(super) fn send<A: Family, P: Packet>(
     new: &FiveTuple<A>,
     backend: Option<&Backend>,
 ) -> Verdict {
-    let end = |address: A, port| SocketAddr::new(address.into().to_canonical(), port);
-    let (src, dst) = (end(new.src, new.sport), end(new.dst, new.dport));
-    let Some(hop) = hop_to(at, dst.ip(), backend) else { return Verdict::Drop(DropReason::NoRoute) };
-    let mtu = at.snapshot.port(hop.port).map_or(0, |port| port.mtu);
-    let id = at.shard.local_ports.draw() as u16;
+    let (src, dst) = ends(new);
+    let Some(Way { hop, mtu, id }) = way(at, dst.ip(), backend) else { return Verdict::Drop(DropReason::NoRoute) };
     match translate(packet, parsed, &Ends { src, dst, mtu, id }) {
         Ok(parsed) => leave(at, packet, &parsed, hop, backend),
         Err(TranslateError::TooBig { mtu }) => errors::too_big(at, packet, parsed, mtu),
@@ -64,24 +61,36 @@ pub(super) fn error<A: Family, P: Packet>(
     new: &FiveTuple<A>,
     backend: Option<&Backend>,
 ) -> Verdict {
-    let end = |address: A, port| SocketAddr::new(address.into().to_canonical(), port);
-    let (quoted_src, quoted_dst) = (end(new.dst, new.dport), end(new.src, new.sport));
+    let (quoted_dst, quoted_src) = ends(new);
     // Routers of the other side have addresses that nobody on this one can use.
     let (src, dst) = (quoted_dst.ip(), quoted_src.ip());
-    let Some(hop) = hop_to(at, dst, backend) else { return Verdict::Drop(DropReason::NoRoute) };
-    let mtu = at.snapshot.port(hop.port).map_or(0, |port| port.mtu);
-    let id = at.shard.local_ports.draw() as u16;
+    let Some(Way { hop, mtu, id }) = way(at, dst, backend) else { return Verdict::Drop(DropReason::NoRoute) };
     match translate_error(packet, parsed, &ErrorEnds { src, dst, quoted_src, quoted_dst, mtu, id }) {
         Ok(parsed) => leave(at, packet, &parsed, hop, backend),
         Err(error) => Verdict::Drop(error.reason()),
     }
 }
 
-fn hop_to(at: &At, dst: IpAddr, backend: Option<&Backend>) -> Option<Hop> {
-    match backend {
+/// Source and destination, each in its own IP version.
+fn ends<A: Family>(tuple: &FiveTuple<A>) -> (SocketAddr, SocketAddr) {
+    let end = |address: A, port| SocketAddr::new(address.into().to_canonical(), port);
+    (end(tuple.src, tuple.sport), end(tuple.dst, tuple.dport))
+}
+
+/// How a packet leaves: its next hop, the largest packet there in bytes, and an identification that nobody can guess.
+struct Way {
+    hop: Hop,
+    mtu: u16,
+    id: u16,
+}
+
+fn way(at: &mut At, dst: IpAddr, backend: Option<&Backend>) -> Option<Way> {
+    let hop = match backend {
         Some(backend) => backend.hop,
         None => at.snapshot.routes.find(dst),
-    }
+    }?;
+    let mtu = at.snapshot.port(hop.port).map_or(0, |port| port.mtu);
+    Some(Way { hop, mtu, id: at.shard.local_ports.draw() as u16 })
 }
 
 fn leave<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, hop: Hop, backend: Option<&Backend>) -> Verdict {

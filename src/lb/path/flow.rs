@@ -10,7 +10,7 @@ use crate::lb::clock::Tick;
 use crate::lb::connection::{Direction, Phase, State, flags, is_syn, next_tcp, next_udp};
 use crate::lb::packet::Packet;
 use crate::lb::snapshot::{Backend, ClientAddress, Mode, Service, Snapshot};
-use crate::lb::table::{Entry, Notes, Removed, Slot};
+use crate::lb::table::{Entry, Notes, Removed, Slot, Table};
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::parse::{FiveTuple, Kind, Parsed};
 use crate::wire::protocol;
@@ -147,7 +147,7 @@ fn next_seen<A: Family>(at: &mut At, frame: &[u8], parsed: &Parsed, slot: Slot, 
     next_tcp(phase, direction, parsed.tcp_flags)
 }
 
-fn set_phase<A: Family>(table: &mut crate::lb::table::Table<A>, slot: Slot, phase: Phase, deadline: Tick) {
+fn set_phase<A: Family>(table: &mut Table<A>, slot: Slot, phase: Phase, deadline: Tick) {
     if let Some(entry) = table.entry_mut(slot) {
         entry.state = entry.state.with_phase(phase);
         table.refresh(slot, deadline, phase.is_evictable());
@@ -169,7 +169,7 @@ fn count(at: &At, backend: &Backend, frame_len: usize, verdict: Verdict) {
 fn close<A: Family>(at: &mut At, slot: Slot) {
     let table = A::table_mut(at.shard);
     if let Some(entry) = table.remove(slot) {
-        let pair = if entry.pair.is_some() { table.remove(entry.pair) } else { None };
+        let pair = table.remove_pair(&entry);
         at.shard.closed(at.snapshot, at.now.tick(), &entry, pair.as_ref());
     }
 }
@@ -227,16 +227,18 @@ fn miss<A: Family, P: Packet>(
         Ok(new) => new,
         Err(reason) => return Verdict::Drop(reason),
     };
-    match first.map(|first| (first, open(at, &key, hash, backend, &new, first.phase()))) {
-        Some((First::Adopted, Ok(()))) => at.shard.counters.adopted.add(1),
-        Some((_, Ok(()))) => {}
-        Some((_, Err(reason))) if service.mode.is_nat() => return Verdict::Drop(reason),
-        Some((_, Err(_))) | None => at.shard.counters.stateless.add(1),
+    let mut slot = Slot::NONE;
+    match first.map(|first| open(at, &key, hash, backend, &new, first.phase())) {
+        Some(Ok(opened)) => slot = opened,
+        Some(Err(reason)) if service.mode.is_nat() => return Verdict::Drop(reason),
+        Some(Err(_)) | None => at.shard.counters.stateless.add(1),
     }
+    at.shard.counters.adopted.add(u64::from(slot.is_some() && first == Some(First::Adopted)));
     partial::note(at, parsed, packet.bytes());
-    // Only TCP has numbers to note, and clients to tell of.
-    let notes = service.mode.is_nat() && parsed.protocol == protocol::TCP;
-    let slot = if notes { note_first(at, packet.bytes(), parsed, hash, &key) } else { Slot::NONE };
+    // Only TCP has numbers to note.
+    if service.mode.is_nat() && parsed.protocol == protocol::TCP {
+        note_first::<A>(at, packet.bytes(), parsed, slot);
+    }
     let frame_len = packet.frame_len();
     tunnel::clamp(at, packet, parsed, backend);
     let verdict = forward(at, packet, parsed, &key, &new, backend, slot);
@@ -310,17 +312,13 @@ pub(super) fn first_packet(protocol: u8, tcp_flags: u8, mode: Mode) -> Result<Op
     Ok(middle.then_some(First::Adopted))
 }
 
-/// Notes the numbers of the packet that has just opened a connection, and says where that is.
-fn note_first<A: Family>(at: &mut At, frame: &[u8], parsed: &Parsed, hash: u64, key: &FiveTuple<A>) -> Slot {
-    let tick = at.now.tick();
-    let table = A::table_mut(at.shard);
-    let Some(slot) = table.find(hash, key, tick) else { return Slot::NONE };
+/// Notes the numbers of the packet that has just opened the connection at `slot`.
+fn note_first<A: Family>(at: &mut At, frame: &[u8], parsed: &Parsed, slot: Slot) {
     if let Some(segment) = Segment::of(frame, parsed)
-        && let Some(entry) = table.entry_mut(slot)
+        && let Some(entry) = A::table_mut(at.shard).entry_mut(slot)
     {
         segment.note(entry, true);
     }
-    slot
 }
 
 /// What a new connection's first packet becomes: its own five-tuple where nothing is replaced.
@@ -332,7 +330,7 @@ fn translation<A: Family>(at: &mut At, key: &FiveTuple<A>, backend: &Backend) ->
     if backend.mode == Mode::FullNat { local::choose(at, new, backend) } else { Ok(new) }
 }
 
-/// Enters a connection into the table, in which nothing has its key.
+/// Enters a connection into the table, in which nothing has its key, and says where that is.
 pub(super) fn open<A: Family>(
     at: &mut At,
     key: &FiveTuple<A>,
@@ -340,20 +338,18 @@ pub(super) fn open<A: Family>(
     backend: &Backend,
     new: &FiveTuple<A>,
     phase: Phase,
-) -> Result<(), DropReason> {
+) -> Result<Slot, DropReason> {
     let tick = at.now.tick();
     let deadline = tick.plus(backend.timeouts.of(phase));
     let mut request = entry(key, State::new(phase, Direction::Request), backend);
     request.notes.add(tell::notes_of(backend, key.protocol));
-    if backend.mode.is_nat() {
-        if let Err(reason) = open_pair(at, hash, request, new.reversed(), backend, deadline) {
-            local::give_back(at.shard, backend.mode, &new.reversed(), tick);
-            return Err(reason);
-        }
+    let slot = if backend.mode.is_nat() {
+        let opened = open_pair(at, hash, request, new.reversed(), backend, deadline);
+        opened.inspect_err(|_| local::give_back(at.shard, backend.mode, &new.reversed(), tick))?
     } else {
         let replace = is_full(at);
-        insert(at, hash, request, deadline, phase.is_evictable(), replace)?;
-    }
+        insert(at, hash, request, deadline, phase.is_evictable(), replace)?
+    };
     let counters = &at.shard.counters;
     counters.connections_created.add(1);
     counters.connections_active.add(1);
@@ -361,7 +357,7 @@ pub(super) fn open<A: Family>(
         backend.connections.add(1);
         backend.connections_total.add(1);
     }
-    Ok(())
+    Ok(slot)
 }
 
 fn entry<A: Family>(key: &FiveTuple<A>, state: State, backend: &Backend) -> Entry<A> {
@@ -399,7 +395,7 @@ fn open_pair<A: Family>(
     reverse: FiveTuple<A>,
     backend: &Backend,
     deadline: Tick,
-) -> Result<(), DropReason> {
+) -> Result<Slot, DropReason> {
     let tick = at.now.tick();
     let phase = request.state.phase();
     let reverse_hash = at.shard.hasher.hash(&reverse);
@@ -429,7 +425,7 @@ fn open_pair<A: Family>(
         reply.pair = slot;
     }
     table.refresh(request.pair, deadline, phase.is_evictable());
-    Ok(())
+    Ok(slot)
 }
 
 /// Whether a connection may still carry packets: it is not closing, and its backend serves.
@@ -450,7 +446,7 @@ fn insert<A: Family>(
     let inserted = A::table_mut(at.shard).insert(hash, entry, deadline, evictable, replace, tick);
     let inserted = inserted.map_err(|_| DropReason::TableFull)?;
     if let Some(Removed { entry, expired }) = inserted.removed {
-        let pair = if entry.pair.is_some() { A::table_mut(at.shard).remove(entry.pair) } else { None };
+        let pair = A::table_mut(at.shard).remove_pair(&entry);
         let counters = &at.shard.counters;
         if expired {
             counters.connections_expired.add(1)
@@ -485,7 +481,9 @@ pub(super) fn forward<A: Family, P: Packet>(
                 return errors::too_big(at, packet, parsed, backend.mtu);
             }
             let told;
-            let parsed = if A::table(at.shard).entry(slot).is_some_and(tell::is_due) {
+            let parsed = if backend.client_address != ClientAddress::None
+                && A::table(at.shard).entry(slot).is_some_and(tell::is_due)
+            {
                 match tell::request::<A, P>(at, packet, parsed, slot, backend) {
                     Ok(new) => told = new,
                     Err(verdict) => return verdict,

@@ -13,6 +13,7 @@ use crate::wire::parse::FiveTuple;
 
 /// Replaces the source of a request by a local address and port that no other connection to the same end has; they are
 /// the caller's to give back if nothing comes of it.
+#[inline(never)]
 pub(super) fn choose<A: Family>(
     at: &mut At,
     inside: FiveTuple<A>,
@@ -62,6 +63,7 @@ fn is_of_a_vip(snapshot: &Snapshot, key: &PoolKey, port: u16) -> bool {
 }
 
 /// Gives a local port back of which no connection came; `reply` is the five-tuple that would have come back.
+#[cold]
 pub(super) fn give_back<A: Family>(shard: &mut Shard, mode: Mode, reply: &FiveTuple<A>, now: Tick) {
     if mode == Mode::FullNat {
         shard.local_ports.give_back(&PoolKey::of(reply), reply.dport, now);

@@ -188,6 +188,7 @@ pub fn process<P: Packet>(
         let mut plans = std::mem::take(&mut shard.plans);
         plan::<Ipv4Addr>(snapshot, metas, &mut plans);
         plan::<Ipv6Addr>(snapshot, metas, &mut plans);
+        shard.checksum_seen = false;
         let mut opened = 0;
         for (at, (meta, plan)) in
             metas.iter_mut().zip(&*plans).enumerate().filter(|(_, (meta, _))| meta.work != Work::Done)

@@ -45,7 +45,7 @@ pub(super) fn other_side<A: Family>(at: &At, entry: &Entry<A>, backend: &Backend
 /// Replaces what differs between two five-tuples in a TCP or UDP packet and takes one from its TTL. Of a later fragment only
 /// the addresses: the datagram's ports and checksum are in the first one, which changes by the same, so that both are right
 /// when it is put together.
-#[inline]
+#[inline(always)]
 pub(super) fn rewrite<A: Family>(frame: &mut [u8], parsed: &Parsed, old: &FiveTuple<A>, new: &FiveTuple<A>) {
     if parsed.fragment == Fragment::Later {
         rewrite_ip(frame, parsed, (old.src, new.src), (old.dst, new.dst));
@@ -54,17 +54,17 @@ pub(super) fn rewrite<A: Family>(frame: &mut [u8], parsed: &Parsed, old: &FiveTu
     let place = Place { l3: parsed.l3.into(), l4: parsed.l4.into(), ttl: parsed.ttl, protocol: parsed.protocol };
     let (src, dst) = ((old.src, old.sport), (old.dst, old.dport));
     let (new_src, new_dst) = ((new.src, new.sport), (new.dst, new.dport));
-    if src == new_src {
-        rewrite_at(frame, place, End::Dst, dst, new_dst);
-    } else if dst == new_dst {
-        rewrite_at(frame, place, End::Src, src, new_src);
-    } else {
-        put_end::<A>(frame, &place, End::Src, src, new_src);
-        rewrite_at(frame, place, End::Dst, dst, new_dst);
+    if dst == new_dst {
+        return rewrite_at(frame, place, End::Src, src, new_src);
     }
+    if src != new_src {
+        put_end::<A>(frame, &place, End::Src, src, new_src);
+    }
+    rewrite_at(frame, place, End::Dst, dst, new_dst);
 }
 
 /// Replaces one end of a TCP or UDP packet.
+#[cold]
 fn put_end<A: Family>(frame: &mut [u8], place: &Place, end: End, old: (A, u16), new: (A, u16)) {
     let address = A::replace(Delta::default(), old.0, new.0);
     if let Some(ip) = frame.get_mut(place.l3..) {

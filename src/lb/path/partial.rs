@@ -11,16 +11,23 @@ use crate::wire::checksum;
 use crate::wire::parse::{Kind, Parsed};
 use crate::wire::protocol;
 
-/// Counts a TCP or UDP packet if it is such a one. For the first packets of connections: looking at each would take time.
-#[inline]
-pub(super) fn note(at: &At, parsed: &Parsed, frame: &[u8]) {
+/// Counts a TCP or UDP packet if it is such a one. For the first packets of connections, and one a burst: a device that does
+/// this does it to all packets, so that a few tell, and looking at each would take time.
+#[inline(always)]
+pub(super) fn note(at: &mut At, parsed: &Parsed, frame: &[u8]) {
+    if !std::mem::replace(&mut at.shard.checksum_seen, true) {
+        look(at, parsed, frame);
+    }
+}
+
+#[cold]
+fn look(at: &At, parsed: &Parsed, frame: &[u8]) {
     if looks_partial(parsed, frame) {
         count(at, parsed, frame);
     }
 }
 
 /// One packet of 65,536 with a right checksum looks so, too.
-#[cold]
 fn count(at: &At, parsed: &Parsed, frame: &[u8]) {
     let Some(upper) = frame.get(usize::from(parsed.l4)..parsed.ip_end()) else { return };
     if !checksum::is_valid(checksum::combine(pseudo(parsed, frame), checksum::sum(upper))) {
@@ -30,7 +37,6 @@ fn count(at: &At, parsed: &Parsed, frame: &[u8]) {
     }
 }
 
-#[inline]
 fn looks_partial(parsed: &Parsed, frame: &[u8]) -> bool {
     let place = usize::from(parsed.l4) + if parsed.protocol == protocol::UDP { 6 } else { 16 };
     let Some(&check) = frame.get(place..).and_then(|at| at.first_chunk::<2>()) else { return false };

@@ -16,6 +16,7 @@ pub use key::{Words, ends};
 
 use super::arch::prefetch;
 use super::clock::Tick;
+use super::connection::Phase;
 pub use super::memory::OutOfMemory;
 use super::memory::{Block, Footprint, Place};
 use crate::wire::parse::FiveTuple;
@@ -337,12 +338,19 @@ impl<A: Address> Table<A> {
     }
 
     /// Removes the entry at `slot`; `None` if there is none.
+    #[inline]
     pub fn remove(&mut self, slot: Slot) -> Option<Entry<A>> {
         let entry = *self.entry(slot)?;
-        let bucket = self.bucket_mut(slot.bucket())?;
+        self.vacate(slot).then_some(entry)
+    }
+
+    /// Removes the entry at `slot` without reading it, which spares the wait for its memory; false if there is none.
+    #[inline]
+    pub fn vacate(&mut self, slot: Slot) -> bool {
+        let Some(bucket) = self.bucket_mut(slot.bucket()) else { return false };
         let tag = bucket.tag(slot.place());
         if tag == 0 {
-            return None;
+            return false;
         }
         let displaced = bucket.is_displaced(slot.place());
         bucket.vacate(slot.place());
@@ -356,11 +364,24 @@ impl<A: Address> Table<A> {
                 home.change_overflow(-1);
             }
         }
-        Some(entry)
+        true
+    }
+
+    /// Removes the other direction of a connection that ended; it comes back only where the end may need it: for the local
+    /// port that it holds, and for who is to be told that an established connection is over.
+    #[inline]
+    pub fn remove_pair(&mut self, entry: &Entry<A>) -> Option<Entry<A>> {
+        if entry.notes.has(Notes::LOCAL) || entry.state.phase() == Phase::TcpEstablished {
+            return self.remove(entry.pair);
+        }
+        if entry.pair.is_some() {
+            self.vacate(entry.pair);
+        }
+        None
     }
 
     /// Looks at the next `count` buckets in turn and removes what has timed out, both directions at once; calls `gone`
-    /// once a connection, with its first entry found and the other one.
+    /// once a connection, with its first entry found and what [`Self::remove_pair`] says of the other one.
     pub fn sweep(&mut self, count: usize, now: Tick, mut gone: impl FnMut(&Entry<A>, Option<&Entry<A>>)) {
         for _ in 0..count.min(self.groups.len()) {
             let at = self.sweep_at;
@@ -375,7 +396,7 @@ impl<A: Address> Table<A> {
                     continue;
                 }
                 if let Some(entry) = self.remove(slot) {
-                    let pair = if entry.pair.is_some() { self.remove(entry.pair) } else { None };
+                    let pair = self.remove_pair(&entry);
                     gone(&entry, pair.as_ref());
                 }
             }
