@@ -101,6 +101,7 @@ pub fn text(family: usize, variant: usize) -> String {
         let port = if index == 3 { String::new() } else { format!("port = {port}\n") };
         let protocol = if is_tcp { "tcp" } else { "udp" };
         // Few ports, so that they run out; and they rest.
+        let echo = if mode == "nat" && index == 0 { "echo = \"backend\"\n" } else { "" };
         let local = if mode == "full-nat" {
             "local_addresses = [\"10.1.0.100\", \"10.1.0.101\"]\nlocal_ports = \"2000-2007\"\n"
         } else {
@@ -108,7 +109,7 @@ pub fn text(family: usize, variant: usize) -> String {
         };
         text += &format!(
             "[[service]]\nname = \"s{index}\"\nvip = \"{vip}\"\n{port}protocol = \"{protocol}\"\nmode = \"{mode}\"\n\
-             {local}maglev_size = 251\n[service.timeouts]\ntcp_syn = 3\ntcp_established = 60\ntcp_fin = 2\nudp = 20\nudp_oneway = 5\n"
+             {local}{echo}maglev_size = 251\n[service.timeouts]\ntcp_syn = 3\ntcp_established = 60\ntcp_fin = 2\nudp = 20\nudp_oneway = 5\n"
         );
         backends(&mut text, index, mode, variant);
     }

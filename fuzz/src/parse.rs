@@ -104,6 +104,9 @@ fn quote(quote: &[u8], cut: usize) {
     let tuple = |q: &Quote| (q.kind, q.protocol, q.fragment, q.sport, q.dport, q.l4, q.ip_len, q.ttl);
     if parsed.has_ports() {
         assert_eq!(quote[l4..l4 + 4], [parsed.sport.to_be_bytes(), parsed.dport.to_be_bytes()].concat());
+    } else if parsed.is_echo {
+        let id = u16::from_be_bytes([quote[l4 + 4], quote[l4 + 5]]);
+        assert_eq!((parsed.sport | parsed.dport, parsed.sport & parsed.dport & !id), (id, 0));
     } else {
         assert_eq!((parsed.sport, parsed.dport), (0, 0));
     }

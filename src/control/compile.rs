@@ -246,8 +246,16 @@ fn service(service: &config::Service, overrides: &Overrides, ids: &mut impl Iter
             config::MtuPolicy::Clamp => MtuPolicy::Clamp,
         },
         unreachable: service.unreachable,
+        passes_echo: service.echo == config::Echo::Backend,
         maglev_size: service.maglev_size,
-        timeouts: Timeouts::new([t.tcp_syn_s, t.tcp_established_s, t.tcp_fin_s, t.udp_oneway_s, t.udp_s]),
+        timeouts: Timeouts::new([
+            t.tcp_syn_s,
+            t.tcp_established_s,
+            t.tcp_fin_s,
+            t.udp_oneway_s,
+            t.udp_s,
+            t.icmp_echo_s,
+        ]),
         backends: backends.collect(),
     }
 }

@@ -26,14 +26,16 @@ pub enum Phase {
     UdpOneway,
     /// UDP: both directions seen, or a second packet where replies do not pass here.
     Udp,
+    /// A ping through NAT. May be pushed out by newer connections.
+    IcmpEcho,
 }
 
 impl Phase {
     /// Number of phases, for per-phase arrays.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 6;
     /// Every phase, in index order.
     pub const ALL: [Phase; Self::COUNT] =
-        [Phase::TcpSyn, Phase::TcpEstablished, Phase::TcpFin, Phase::UdpOneway, Phase::Udp];
+        [Phase::TcpSyn, Phase::TcpEstablished, Phase::TcpFin, Phase::UdpOneway, Phase::Udp, Phase::IcmpEcho];
 
     /// The word in outputs.
     pub fn label(self) -> &'static str {
@@ -43,13 +45,14 @@ impl Phase {
             Phase::TcpFin => "fin",
             Phase::UdpOneway => "udp_oneway",
             Phase::Udp => "udp",
+            Phase::IcmpEcho => "icmp_echo",
         }
     }
 
     /// True if a newer connection may take the place of one that came no further.
     #[inline]
     pub fn is_evictable(self) -> bool {
-        matches!(self, Phase::TcpSyn | Phase::UdpOneway)
+        matches!(self, Phase::TcpSyn | Phase::UdpOneway | Phase::IcmpEcho)
     }
 }
 
@@ -73,7 +76,8 @@ impl State {
             1 => Phase::TcpEstablished,
             2 => Phase::TcpFin,
             3 => Phase::UdpOneway,
-            _ => Phase::Udp,
+            4 => Phase::Udp,
+            _ => Phase::IcmpEcho,
         }
     }
 
@@ -123,7 +127,7 @@ impl Timeouts {
 impl Default for Timeouts {
     /// RFC 5382 REQ-5 and RFC 4787 REQ-5, rounded as `docs/configuration.md` says.
     fn default() -> Self {
-        Self::new([30, 7440, 10, 60, 300])
+        Self::new([30, 7440, 10, 60, 300, 60])
     }
 }
 
@@ -222,6 +226,6 @@ mod tests {
     #[test]
     fn timeouts_never_end_early() {
         assert_eq!(Timeouts::default().of(Phase::TcpFin), 11);
-        assert_eq!(Timeouts::new([u16::MAX; 5]).of(Phase::Udp), Timeouts::MAX_S + 1);
+        assert_eq!(Timeouts::new([u16::MAX; 6]).of(Phase::Udp), Timeouts::MAX_S + 1);
     }
 }

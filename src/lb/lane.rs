@@ -139,7 +139,7 @@ impl Lane {
                 // Until the backend has answered, which is seen in NAT alone.
                 Phase::UdpOneway => backend.mode.is_nat(),
                 Phase::TcpEstablished | Phase::Udp => true,
-                Phase::TcpSyn | Phase::TcpFin => false,
+                Phase::TcpSyn | Phase::TcpFin | Phase::IcmpEcho => false,
             };
             let index = State::new(phase, Direction::Request).index();
             lane.steady[index] = if is_steady { backend.timeouts.of(phase) } else { Self::UNSTEADY };

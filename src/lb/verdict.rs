@@ -80,7 +80,7 @@ drop_reasons! {
     FragmentTableFull "fragment_table_full" "The fragment table has no place for the datagram; raise dataplane.fragments."
     TtlExceeded "ttl_exceeded" "TTL or hop limit used up, and no error was due to the sender (RFC 1812 5.3.1)."
     Martian "martian" "The source address can be nobody's: multicast, broadcast, loopback or unspecified (RFC 1812 5.3.7)."
-    Looped "looped" "The source is the balancer itself or the backend chosen: tunnelling it would loop (RFC 2003 4)."
+    Looped "looped" "The source is the balancer itself (its address, or its MAC address where there would be an answer) or the backend chosen: it would loop (RFC 2003 4)."
     NotOurs "not_ours" "The destination is neither a VIP nor an address of ours, and no connection knows it."
     NoService "no_service" "The destination is ours, but nothing is served on this protocol and port."
     NoConnection "no_connection" "Not the start of a connection, and no connection knows it (NAT modes)."

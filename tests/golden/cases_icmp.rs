@@ -279,6 +279,47 @@ pub fn rule_25_own_messages() -> Case {
     case
 }
 
+/// Pings that a backend answers: one backend for all of one identifier, its answers as from the VIP.
+pub fn pings_through_nat() -> Case {
+    let mut case = Case::new("pings-through-nat", {
+        let backends4: &[&str] = &["n1 10.0.0.11;port = 8080", "n2 10.0.0.12;port = 8080"];
+        let backends6: &[&str] = &["n1 fd00::11;port = 8080", "n2 fd00::12;port = 8080"];
+        dataplane("")
+            + &wan("", &["10.0.0.11", "10.0.0.12", "fd00::11", "fd00::12"])
+            + &service("nat", "192.0.2.20 80", "tcp", "nat", "echo = \"backend\"\n", backends4)
+            + &service("nat6", "2001:db8::20 80", "tcp", "nat", "echo = \"backend\"\n", backends6)
+            + &service("one", "192.0.2.22 80", "tcp", "nat", "echo = \"backend\"\n", &backends4[..1])
+            + &service("one6", "2001:db8::22 80", "tcp", "nat", "echo = \"backend\"\n", &backends6[..1])
+            + &service("more", "192.0.2.21 80", "tcp", "nat", "", backends4)
+    });
+    for (vip, client, to) in [(NAT4, CLIENT4, N4), (NAT6, CLIENT6, N6)] {
+        let (from, vip_host) = (host(client), host(vip));
+        let (ask, answer) = if is_v4(vip) { (8, 0) } else { (128, 129) };
+        for id in 0..6u32 {
+            for (number, payload) in [(1, &b""[..]), (2, &b"odd"[..]), (3, &[0x5a; 1400])] {
+                let word = id << 16 | number;
+                case.send(&icmp(&from, &vip_host, ask, 0, word, payload), Expect::Nat(to));
+            }
+        }
+        // Of the service with one backend it is known who answers.
+        let (one, backend) = if is_v4(vip) { ("192.0.2.22", N4[0]) } else { ("2001:db8::22", N6[0]) };
+        for id in [6, 7, 0xffff] {
+            let word = id << 16 | 1;
+            case.send(
+                &icmp(&from, one, ask, 0, word, b"odd"),
+                Expect::Nat(if is_v4(vip) { &N4[..1] } else { &N6[..1] }),
+            );
+            let back = Expect::Back(if is_v4(vip) { "192.0.2.22:80" } else { "[2001:db8::22]:80" });
+            case.send(&icmp(&host(backend), &from, answer, 0, word, b"odd"), back);
+        }
+        case.send(&icmp(&host(backend), &from, answer, 0, 9 << 16, b"nobody asked"), Expect::Drop("not_ours"));
+        case.send(&icmp(&from, &vip_host, ask, 0, 1, b"").ttl(1), Expect::Exceeded);
+    }
+    case.send(&icmp("198.51.100.7", "192.0.2.21", 8, 0, 1, b"the other VIP"), Expect::Echo);
+    case.connections(18, 0, 0);
+    case
+}
+
 /// A GRE packet as the balancer sends it.
 fn gre(from: &str, to: &str, inner: &Ip) -> Ip {
     let l4 = [&[0, 0][..], &ethertype(inner.src).to_be_bytes(), &inner.bytes()].concat();

@@ -65,7 +65,8 @@ golden! {
     cases_host:
         host_on host_off;
     cases_icmp:
-        rule_2_ttl rule_22_quotes rule_23_no_connection rule_24_state rule_24_tunnel_path rule_25_own_messages;
+        rule_2_ttl rule_22_quotes rule_23_no_connection rule_24_state rule_24_tunnel_path rule_25_own_messages
+        pings_through_nat;
     cases_rules:
         protocols lengths tcp_sequences resets port_reuse syn_flood;
     cases_state:

@@ -275,6 +275,7 @@ impl<'a> Judge<'a> {
     fn sticks(&mut self, input: &Input, was: &View, backend: String, to: &[&str]) -> Check {
         let (src, dst, protocol, ports) = match was.protocol {
             TCP | UDP => (was.src, was.dst, was.protocol, self.ports(was)),
+            _ if matches!(was.upper()[0], 8 | 128) => (was.src, was.dst, was.protocol, (was.port_at(4), 0)),
             // What an error quotes went the other way.
             _ => {
                 let (src, dst, protocol, l4) = quoted(&was.upper()[8..])?;
@@ -340,14 +341,14 @@ impl<'a> Judge<'a> {
     }
 
     fn nat(&mut self, input: &Input, was: &View, is: &View, to: &[&str]) -> Check {
-        // A later fragment has no port to tell two backends with one address apart.
-        let named = to.iter().map(|&b| socket(b)).find(|b| b.ip() == is.dst).filter(|_| was.is_later());
+        // A later fragment has no port to tell two backends with one address apart, nor has a ping.
+        let named = to.iter().map(|&b| socket(b)).find(|b| b.ip() == is.dst).filter(|_| !was.has_ports());
         let now = named.unwrap_or(SocketAddr::new(is.dst, is.port_at(2)));
         rule(to.iter().any(|&b| socket(b) == now), format!("{now} is no backend of this service"))?;
         same("next hop", is.dst_mac, self.hop(is.dst).1)?;
         let mut wanted = was.packet.clone();
         put_address(&mut wanted, true, now.ip());
-        if !was.is_later() {
+        if was.has_ports() {
             wanted[was.l4 + 2..was.l4 + 4].copy_from_slice(&now.port().to_be_bytes());
         }
         translated(was, is, wanted)?;
@@ -358,7 +359,7 @@ impl<'a> Judge<'a> {
         same("next hop", is.dst_mac, self.hop(is.dst).1)?;
         let mut wanted = was.packet.clone();
         put_address(&mut wanted, false, vip.ip());
-        if !was.is_later() {
+        if was.has_ports() {
             wanted[was.l4..was.l4 + 2].copy_from_slice(&vip.port().to_be_bytes());
         }
         translated(was, is, wanted)

@@ -98,6 +98,11 @@ impl View {
         self.fragment().map(|(id, _)| format!("{} {} {} {id}", self.protocol, self.src, self.dst))
     }
 
+    /// Whether ports are in front of the upper layer.
+    pub fn has_ports(&self) -> bool {
+        matches!(self.protocol, TCP | UDP) && !self.is_later()
+    }
+
     pub fn l4_sum(&self) -> u16 {
         l4_sum(self.src, self.dst, self.protocol, self.upper())
     }

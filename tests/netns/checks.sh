@@ -45,6 +45,30 @@ check_ping() {
     tg_step "ping $1: 5 of 5 answered"
 }
 
+# check_ping_through VIP: it is servers that answer pings of it now.
+check_ping_through() {
+    local before after
+    before=$(echoes_of_servers)
+    check_ping "$1"
+    after=$(echoes_of_servers)
+    [ $((after - before)) -ge 5 ] || tg_fail "ping $1: the servers saw $((after - before)) of 5"
+    tg_step "ping $1: all of them by servers"
+}
+
+# Pings that the servers' kernels have got so far.
+echoes_of_servers() {
+    local name sum=0 count
+    for name in $TG_SERVERS; do
+        count=$(on "$name" awk '
+            /^Icmp:/ && !at { for (i = 1; i <= NF; i++) if ($i == "InEchos") at = i; next }
+            /^Icmp:/ { sum += $at }
+            $1 == "Icmp6InEchos" { sum += $2 }
+            END { print sum }' /proc/net/snmp /proc/net/snmp6)
+        sum=$((sum + count))
+    done
+    echo "$sum"
+}
+
 # check_short VIP CONNECTIONS [options]: none may fail or stall, each server takes at least a tenth.
 check_short() {
     local vip=$1 connections=$2 result

@@ -47,5 +47,10 @@ done
 check_client_address "$VIP4" 10.0.0.7
 check_client_address "$VIP6" fd00:a::7
 check_reload "$VIP4" "$TG_DIR/second.toml"
+sed '/^name = "web[46]"/a echo = "backend"' "$TG_DIR/second.toml" >"$TG_DIR/third.toml"
+"$TIDEGATE" reload --socket "$TG_SOCKET" "$TG_DIR/third.toml" >"$TG_DIR/reload.log" 2>&1 || tg_fail "reload to echo fails"
+for vip in "$VIP4" "$VIP6"; do
+    check_ping_through "$vip"
+done
 tg_stop 30000
 tg_pass

@@ -135,6 +135,7 @@ fn service(case: Case) -> ServiceSpec {
         reset_idle: false,
         reset_unknown: false,
         unreachable: false,
+        passes_echo: false,
         tunnel: Default::default(),
         mtu_policy: Default::default(),
         maglev_size: 65_537,

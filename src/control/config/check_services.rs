@@ -10,7 +10,7 @@ use super::draft_service::{BackendSpans, ServiceSpans};
 use super::model::{Backend, Config, Service};
 use super::net::same_family;
 use super::source::{Findings, Span};
-use super::words::{ClientAddress, Mode, MtuPolicy, Protocol, State};
+use super::words::{ClientAddress, Echo, Mode, MtuPolicy, Protocol, State};
 
 /// Addresses that have an owner.
 pub struct Owners<'d> {
@@ -34,6 +34,7 @@ pub fn check(draft: &Draft, findings: &mut Findings) {
     unique(services().map(|(service, spans)| (&service.name, &spans.name)), "service name", findings);
     let owners = Owners::new(draft);
     let mut seen: HashMap<(IpAddr, Option<u16>, Protocol), &str> = HashMap::new();
+    let mut pinged = HashMap::new();
     for (service, spans) in services() {
         if let (Some(span), true) = (&spans.vip, spans.port_is_good) {
             let vip = (service.vip, service.port, service.protocol);
@@ -48,6 +49,7 @@ pub fn check(draft: &Draft, findings: &mut Findings) {
         check_vip(service, spans, &owners, findings);
         check_service(service, spans, findings);
         check_client_address(service, spans, findings);
+        check_echo(service, spans, &mut pinged, findings);
         check_local::check(service, spans, &owners, findings);
         check_backends(service, spans, &owners, findings);
     }
@@ -152,6 +154,28 @@ fn check_service(service: &Service, spans: &ServiceSpans, findings: &mut Finding
     } else if backends.iter().all(|backend| backend.weight == 0 || backend.state != State::Up) {
         findings
             .warning(at, format!("service `{name}` has no weight above 0 on a backend that is up: no new connections"));
+    }
+}
+
+/// Pings say which VIP, and not which of its services.
+fn check_echo<'d>(
+    service: &'d Service,
+    spans: &ServiceSpans,
+    pinged: &mut HashMap<IpAddr, &'d str>,
+    findings: &mut Findings,
+) {
+    let Some(span) = spans.echo.as_ref().filter(|_| service.echo == Echo::Backend) else { return };
+    let (mode, vip) = (service.mode, service.vip);
+    if spans.mode.is_some() && mode != Mode::Nat {
+        let message =
+            format!("`echo` \"backend\" is for mode nat, not {mode}; leave it out, and tidegate answers pings");
+        findings.error(span, message);
+    }
+    if spans.vip.is_some()
+        && let Some(first) = pinged.insert(vip, &service.name)
+    {
+        let message = format!("pings of {vip} go to the backends of service `{first}` already: leave one `echo` out");
+        findings.error(span, message);
     }
 }
 

@@ -203,6 +203,7 @@ fn service_changes(old: &Service, new: &Service) -> impl Iterator<Item = &'stati
         ("client_address", old.client_address != new.client_address),
         ("maglev_size", old.maglev_size != new.maglev_size),
         ("unreachable", old.unreachable != new.unreachable),
+        ("echo", old.echo != new.echo),
         ("timeouts", old.timeouts != new.timeouts),
         ("health", old.health != new.health),
     ];

@@ -11,7 +11,7 @@ use super::model::{Backend, Health, HealthCheck, Service, Timeouts};
 use super::reader::{Reader, is_usable};
 use super::source::Span;
 use super::values::{dscp, ports, status};
-use super::words::{ClientAddress, HealthType, Mode, MtuPolicy, Protocol, Scheduler, State};
+use super::words::{ClientAddress, Echo, HealthType, Mode, MtuPolicy, Protocol, Scheduler, State};
 
 /// Places of a service's values; `None` where a value is left out or bad.
 pub struct ServiceSpans {
@@ -34,6 +34,7 @@ pub struct ServiceSpans {
     /// One for each of the local addresses; `None` where one is bad.
     pub local_address_spans: Option<Vec<Span>>,
     pub maglev_size: Option<Span>,
+    pub echo: Option<Span>,
     /// The table, where there is one and `port` in it is left out.
     pub health_without_port: Option<Span>,
     /// One for each of the service's backends.
@@ -70,12 +71,10 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
     let (gue_port, _) = split(table.int("gue_port"));
     let (mtu_policy, _) = split(table.word("mtu_policy"));
     let (maglev_size, maglev_size_span) = split(table.int("maglev_size"));
-    let (unreachable, _) = split(table.flag("unreachable"));
+    let (echo, echo_span) = split(table.word("echo"));
     let port_is_good = table.has("port") == port.is_some() && table.has("protocol") == protocol_span.is_some();
     let (local_addresses, local_address_spans) = read_local_addresses(&mut table);
     let (local_ports, _) = split(table.parsed("local_ports", ports));
-    let (reset_idle, _) = split(table.flag("reset_idle"));
-    let (reset_unknown, _) = split(table.flag("reset_unknown"));
     let timeouts = read_timeouts(&mut table);
     let (health, health_without_port) = read_health(&mut table).unzip();
     let (backends, backend_spans) = read_backends(&mut table);
@@ -93,11 +92,12 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
         mtu_policy: mtu_policy.unwrap_or(MtuPolicy::Signal),
         local_addresses,
         local_ports: local_ports.unwrap_or(1024..=65_535),
-        reset_idle: reset_idle.unwrap_or(false),
-        reset_unknown: reset_unknown.unwrap_or(false),
+        reset_idle: table.flag("reset_idle").is_some_and(Spanned::into_inner),
+        reset_unknown: table.flag("reset_unknown").is_some_and(Spanned::into_inner),
         client_address: client_address.unwrap_or(ClientAddress::None),
         maglev_size: maglev_size.unwrap_or(65_537),
-        unreachable: unreachable.unwrap_or(false),
+        unreachable: table.flag("unreachable").is_some_and(Spanned::into_inner),
+        echo: echo.unwrap_or(Echo::Answer),
         timeouts,
         health,
         backends,
@@ -118,6 +118,7 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
         client_address: client_address_span,
         local_address_spans,
         maglev_size: maglev_size_span,
+        echo: echo_span,
         health_without_port: health_without_port.flatten(),
         backends: backend_spans,
     };

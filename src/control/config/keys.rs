@@ -2,7 +2,7 @@
 //! documentation read this one table.
 
 use super::words::{
-    ClientAddress, HealthType, HostPath, Idle, Mode, MtuPolicy, Protocol, Scheduler, Spread, State, Word,
+    ClientAddress, Echo, HealthType, HostPath, Idle, Mode, MtuPolicy, Protocol, Scheduler, Spread, State, Word,
 };
 
 /// One table of the file.
@@ -380,6 +380,7 @@ pub static SERVICE: TableDoc = TableDoc {
             RELOAD,
             "Whether clients are told by ICMP port unreachable that no backend takes new connections, rate limited",
         ),
+        key("echo", Kind::Word(words::<Echo>), "\"answer\"", RELOAD, "Who answers pings; `backend` in mode nat"),
         key("timeouts", Kind::Table("[service.timeouts]"), "all defaults", RELOAD, "When connections are forgotten"),
         key("health", Kind::Table("[service.health]"), "no checks", RELOAD, "How backends are checked"),
         key("backend", Kind::Tables("[[service.backend]]"), "none", RELOAD, "Backends"),

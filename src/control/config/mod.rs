@@ -26,7 +26,9 @@ pub use model::{Backend, Config, Control, Dataplane, Health, HealthCheck, Port, 
 pub use net::{IpNet, same_family};
 pub use report::{Report, check};
 pub use route::Route;
-pub use words::{ClientAddress, HealthType, HostPath, Idle, Mode, MtuPolicy, Protocol, Scheduler, Spread, State, Word};
+pub use words::{
+    ClientAddress, Echo, HealthType, HostPath, Idle, Mode, MtuPolicy, Protocol, Scheduler, Spread, State, Word,
+};
 
 #[cfg(test)]
 mod tests;

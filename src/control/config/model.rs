@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::errors::Diagnostic;
 use super::net::IpNet;
-use super::words::{ClientAddress, HostPath, Idle, Mode, MtuPolicy, Protocol, Scheduler, Spread, State};
+use super::words::{ClientAddress, Echo, HostPath, Idle, Mode, MtuPolicy, Protocol, Scheduler, Spread, State};
 use crate::lb::punt::PuntRates;
 use crate::wire::ethernet::MacAddr;
 
@@ -169,6 +169,8 @@ pub struct Service {
     pub maglev_size: u32,
     /// Whether clients are told that no backend takes new connections.
     pub unreachable: bool,
+    /// Who answers pings of the VIP; one service of a VIP alone may pass them on.
+    pub echo: Echo,
     /// When idle connections are forgotten.
     pub timeouts: Timeouts,
     /// `None` means no health checks: backends are as their `state` says.

@@ -90,6 +90,17 @@ words! {
 }
 
 words! {
+    /// Who answers pings of a VIP.
+    Echo {
+        /// The balancer.
+        Answer = "answer",
+        /// A backend, through NAT.
+        Backend = "backend",
+    }
+    supported: Answer Backend
+}
+
+words! {
     /// What becomes of packets that do not fit the way to their backend (RFC 4459).
     MtuPolicy {
         /// The sender is told; packets without DF are sent in pieces.

@@ -175,7 +175,7 @@ fn a_lane_is_for_one_backend_and_one_version() {
         assert!(!lane.is_current(6, backend.id) && !lane.is_current(5, next));
         for phase in Phase::ALL {
             let steady = match phase {
-                Phase::TcpSyn | Phase::TcpFin => Lane::UNSTEADY,
+                Phase::TcpSyn | Phase::TcpFin | Phase::IcmpEcho => Lane::UNSTEADY,
                 Phase::UdpOneway if !service.mode.is_nat() => Lane::UNSTEADY,
                 _ => backend.timeouts.of(phase),
             };

@@ -156,7 +156,7 @@ fn set_phase<A: Family>(table: &mut Table<A>, slot: Slot, phase: Phase, deadline
 
 /// Counts a packet for its backend if it goes there or comes from there, `frame_len` bytes as received.
 #[inline]
-fn count(at: &At, backend: &Backend, frame_len: usize, verdict: Verdict) {
+pub(super) fn count(at: &At, backend: &Backend, frame_len: usize, verdict: Verdict) {
     if matches!(verdict, Verdict::Tx(_) | Verdict::Hold(_) | Verdict::Fragment(_))
         && let Some(counters) = at.shard.counters.backend(backend.id)
     {
@@ -166,7 +166,7 @@ fn count(at: &At, backend: &Backend, frame_len: usize, verdict: Verdict) {
 }
 
 /// Ends a connection, both directions.
-fn close<A: Family>(at: &mut At, slot: Slot) {
+pub(super) fn close<A: Family>(at: &mut At, slot: Slot) {
     let table = A::table_mut(at.shard);
     if let Some(entry) = table.remove(slot) {
         let pair = table.remove_pair(&entry);
@@ -281,6 +281,8 @@ pub(super) enum First {
     /// In the middle of a TCP connection that another node may have owned.
     Adopted,
     Udp,
+    /// A ping.
+    Echo,
 }
 
 impl First {
@@ -290,6 +292,7 @@ impl First {
         match self {
             First::Syn | First::Adopted => Phase::TcpSyn,
             First::Udp => Phase::UdpOneway,
+            First::Echo => Phase::IcmpEcho,
         }
     }
 }
@@ -375,7 +378,7 @@ fn entry<A: Family>(key: &FiveTuple<A>, state: State, backend: &Backend) -> Entr
 }
 
 /// Removes what is left of an older connection with the same key.
-fn make_room<A: Family>(at: &mut At, hash: u64, key: &FiveTuple<A>, tick: Tick) {
+pub(super) fn make_room<A: Family>(at: &mut At, hash: u64, key: &FiveTuple<A>, tick: Tick) {
     if let Some(slot) = A::table(at.shard).find_dead(hash, key, tick) {
         at.shard.counters.connections_expired.add(1);
         close::<A>(at, slot);

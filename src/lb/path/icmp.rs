@@ -6,7 +6,7 @@ use super::egress;
 use super::family::Family;
 use super::flow;
 use super::nat::{self, End};
-use super::{At, crossed, echo, neighbor, owners, punt, tunnel, tunnel_error};
+use super::{At, crossed, echo, echo_nat, neighbor, owners, punt, tunnel, tunnel_error};
 use crate::lb::connection::Direction;
 use crate::lb::packet::Packet;
 use crate::lb::path_mtu::{MTU_MIN_4, MTU_MIN_6};
@@ -33,7 +33,12 @@ pub(super) fn v4<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> Ver
         packet,
         parsed,
         key,
-        Kinds { is_echo: kind == icmp::kind::ECHO_REQUEST, is_error: is_passed_on(kind), is_right },
+        Kinds {
+            is_echo: kind == icmp::kind::ECHO_REQUEST,
+            is_echo_reply: kind == icmp::kind::ECHO_REPLY,
+            is_error: is_passed_on(kind),
+            is_right,
+        },
     )
 }
 
@@ -53,8 +58,13 @@ pub(super) fn v6<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> Ver
         return punt::or_drop(at, packet, parsed, DropReason::NotOurs);
     }
     let is_right = view.is_checksum_valid(key.src, key.dst);
-    let is_echo = kind == icmpv6::kind::ECHO_REQUEST;
-    dispatch::<Ipv6Addr, P>(at, packet, parsed, key, Kinds { is_echo, is_error: icmpv6::is_error(kind), is_right })
+    let kinds = Kinds {
+        is_echo: kind == icmpv6::kind::ECHO_REQUEST,
+        is_echo_reply: kind == icmpv6::kind::ECHO_REPLY,
+        is_error: icmpv6::is_error(kind),
+        is_right,
+    };
+    dispatch::<Ipv6Addr, P>(at, packet, parsed, key, kinds)
 }
 
 /// Errors that the end of a connection should know. Redirects are for routers' neighbours alone (RFC 1812 5.2.7.2), and
@@ -70,6 +80,7 @@ fn message<'a>(frame: &'a [u8], parsed: &Parsed) -> Option<&'a [u8]> {
 
 struct Kinds {
     is_echo: bool,
+    is_echo_reply: bool,
     is_error: bool,
     is_right: bool,
 }
@@ -88,12 +99,20 @@ fn dispatch<A: Family, P: Packet>(
     match kinds {
         _ if is_local && key.src.is_martian() => Verdict::Drop(DropReason::Martian),
         Kinds { is_echo: true, .. } if let Some(punted) = punt::take(at, packet, parsed) => punted,
+        Kinds { is_echo: true, .. } if is_local && let Some(passed) = echo_nat::request::<A, P>(at, packet, parsed) => {
+            passed
+        }
         Kinds { is_echo: true, .. } if is_local && parsed.kind == Kind::V4 => echo::v4(at, packet, parsed),
         Kinds { is_echo: true, .. } if is_local => echo::v6(at, packet, parsed),
         Kinds { is_error: true, .. } => match error::<A, P>(at, packet, parsed, key) {
             Verdict::Drop(reason @ DropReason::IcmpNoConnection) => punt::or_drop(at, packet, parsed, reason),
             verdict => verdict,
         },
+        Kinds { is_echo_reply: true, .. }
+            if !is_local && let Some(passed) = echo_nat::reply::<A, P>(at, packet, parsed) =>
+        {
+            passed
+        }
         _ if is_local => punt::or_drop(at, packet, parsed, DropReason::IcmpNotServed),
         _ => Verdict::Drop(DropReason::NotOurs),
     }
@@ -115,14 +134,14 @@ pub(super) fn quote<'a>(frame: &'a [u8], parsed: &Parsed) -> Result<(&'a [u8], Q
 }
 
 /// The tuple of a quoted packet's connection, seen from the other end: source, destination, ports and protocol; `None`
-/// if the message is not an error or quotes no ports.
+/// if the message is not an error or quotes neither ports nor an echo.
 pub(super) fn quoted_reversed(parsed: &Parsed, frame: &[u8]) -> Option<(IpAddr, IpAddr, u16, u16, u8)> {
     let kind = *frame.get(usize::from(parsed.l4))?;
     let is_error = match parsed.kind {
         Kind::V4 => icmp::is_error(kind),
         _ => icmpv6::is_error(kind),
     };
-    let (bytes, q) = quote(frame, parsed).ok().filter(|(_, q)| is_error && q.has_ports() && q.kind == parsed.kind)?;
+    let (bytes, q) = quote(frame, parsed).ok().filter(|(_, q)| is_error && q.names_flow() && q.kind == parsed.kind)?;
     Some(match q.kind {
         Kind::V4 => {
             let t = q.five_tuple_v4(bytes).reversed();
@@ -265,7 +284,9 @@ fn to_backend<A: Family, P: Packet>(
     if parsed.ttl <= 1 {
         return Verdict::Drop(DropReason::TtlExceeded);
     }
-    let Some(new) = nat::other_side(at, entry, backend) else { return Verdict::Drop(DropReason::IcmpNoConnection) };
+    let Some(new) = echo_nat::other_side(at, entry, backend) else {
+        return Verdict::Drop(DropReason::IcmpNoConnection);
+    };
     if crossed::is_across(parsed, &new) {
         return crossed::error(at, packet, parsed, &new, Some(backend));
     }
@@ -290,7 +311,9 @@ fn to_client<A: Family, P: Packet>(
     if parsed.ttl <= 1 {
         return Verdict::Drop(DropReason::TtlExceeded);
     }
-    let Some(new) = nat::other_side(at, entry, backend) else { return Verdict::Drop(DropReason::IcmpNoConnection) };
+    let Some(new) = echo_nat::other_side(at, entry, backend) else {
+        return Verdict::Drop(DropReason::IcmpNoConnection);
+    };
     if crossed::is_across(parsed, &new) {
         return crossed::error(at, packet, parsed, &new, None);
     }

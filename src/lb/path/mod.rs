@@ -8,6 +8,7 @@ mod content;
 mod crossed;
 mod crossing;
 mod echo;
+mod echo_nat;
 mod egress;
 mod errors;
 mod family;
@@ -44,7 +45,7 @@ use super::shard::Shard;
 use super::snapshot::Snapshot;
 use super::table::{Probe, Slot};
 use super::verdict::{DropReason, Verdict};
-use crate::wire::ethernet::MacAddr;
+use crate::wire::ethernet::{self, MacAddr};
 use crate::wire::parse::{FiveTuple, Fragment, Kind, Parsed, parse};
 use crate::wire::protocol;
 use family::Family;
@@ -324,11 +325,19 @@ fn closer_look<P: Packet>(at: &mut At, packet: &mut P, meta: &Meta, plan: Plan) 
         Ok(parsed) => parsed,
         Err(error) => return Verdict::Drop(reasons::of(*error)),
     };
-    match meta.work {
+    let verdict = match meta.work {
         Work::Plain4 | Work::Flow4 => flow::flow::<Ipv4Addr, P>(at, packet, parsed, meta, plan),
         Work::Plain6 | Work::Flow6 => flow::flow::<Ipv6Addr, P>(at, packet, parsed, meta, plan),
         Work::Done | Work::Rare | Work::Handed | Work::Send4 | Work::Send6 => rare(at, packet, parsed),
-    }
+    };
+    if matches!(verdict, Verdict::Reply(_)) { answered(at, packet, verdict) } else { verdict }
+}
+
+/// Whoever says that it has our MAC address gets no answer: a switch would bring it back to us.
+#[cold]
+fn answered<P: Packet>(at: &At, packet: &P, verdict: Verdict) -> Verdict {
+    let own = at.snapshot.port(at.port).map(|port| port.mac);
+    if own.is_some() && own == ethernet::dst(packet.bytes()) { Verdict::Drop(DropReason::Looped) } else { verdict }
 }
 
 /// What every step of the last stage needs besides the packet.
@@ -391,7 +400,8 @@ fn first_look<P: Packet>(shard: &Shard, snapshot: &Snapshot, packet: &mut P, ste
     }
     let frame = packet.bytes();
     // Flows are for `owners::hand_over`, all at once.
-    if steer && let Some(owner) = owners::of_error(shard, snapshot, parsed, frame, port).filter(|&o| o != shard.worker)
+    if steer
+        && let Some(owner) = owners::of_message(shard, snapshot, parsed, frame, port).filter(|&o| o != shard.worker)
     {
         return Verdict::Handoff(owner);
     }

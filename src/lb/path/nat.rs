@@ -130,8 +130,15 @@ pub(super) fn rewrite_quote<A: Family>(
     let address = A::replace(Delta::default(), old.0, new.0);
     A::fix_header(quote, address);
     if let Some(l4) = quote.get_mut(l4..) {
-        put_port(l4, end, new.1);
-        fix_l4(l4, protocol, address.replace_u16(old.1, new.1));
+        match protocol {
+            // An identifier is where it was, and of these only ICMPv6 sums the addresses.
+            protocol::ICMP => {}
+            protocol::ICMPV6 => fix_l4(l4, protocol, address),
+            _ => {
+                put_port(l4, end, new.1);
+                fix_l4(l4, protocol, address.replace_u16(old.1, new.1));
+            }
+        }
     }
     before.changes(quote, l4)
 }
@@ -167,6 +174,7 @@ fn fix_l4(l4: &mut [u8], protocol: u8, delta: Delta) {
     let place = match protocol {
         protocol::TCP => l4.get_mut(16..18),
         protocol::UDP => l4.get_mut(6..8),
+        protocol::ICMPV6 => l4.get_mut(2..4),
         _ => None,
     };
     let Some(place) = place.and_then(|p| p.first_chunk_mut()) else { return };

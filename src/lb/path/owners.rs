@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::family::Family;
-use super::{Meta, Work, icmp};
+use super::{Meta, Work, echo_nat, icmp};
 use crate::lb::ids::{PortId, WorkerId};
 use crate::lb::shard::Shard;
 use crate::lb::snapshot::{Local, Snapshot};
@@ -121,8 +121,9 @@ pub(super) fn own(metas: &mut [Meta]) -> &mut [Meta] {
     metas.get_mut(..count).unwrap_or_default()
 }
 
-/// The worker that owns the connection that an ICMP error is about; `None` for every other packet.
-pub(super) fn of_error(
+/// The worker that owns the connection that an ICMP error is about, or the query that an echo is of; `None` for every other
+/// packet.
+pub(super) fn of_message(
     shard: &Shard,
     snapshot: &Snapshot,
     parsed: &Parsed,
@@ -133,7 +134,8 @@ pub(super) fn of_error(
         return None;
     }
     // The quote shows a packet of the other direction.
-    let (src, dst, sport, dport, protocol) = icmp::quoted_reversed(parsed, frame)?;
+    let (src, dst, sport, dport, protocol) =
+        icmp::quoted_reversed(parsed, frame).or_else(|| echo(snapshot, parsed, frame))?;
     let by = By::of(snapshot, port, dst, protocol, dport);
     let port = snapshot.port(port)?;
     let by_client = |address, port| Some(steer::by_client(&shard.steer, address, port, protocol, snapshot.workers));
@@ -145,6 +147,18 @@ pub(super) fn of_error(
         (By::Arrival, Some(rss)) => rss.worker(src, dst, sport, dport),
         // Nobody knows that: all are asked in turn, see `next_to_ask`.
         (By::Arrival, None) => Some(WorkerId(0)),
+    }
+}
+
+/// The tuple of an echo that may go through NAT.
+fn echo(snapshot: &Snapshot, parsed: &Parsed, frame: &[u8]) -> Option<(IpAddr, IpAddr, u16, u16, u8)> {
+    fn of<A: Family>(snapshot: &Snapshot, parsed: &Parsed, frame: &[u8]) -> Option<(IpAddr, IpAddr, u16, u16, u8)> {
+        let t = echo_nat::tuple::<A>(parsed, frame).filter(|tuple| echo_nat::may_be_ours(snapshot, tuple))?;
+        Some((t.src.into(), t.dst.into(), t.sport, t.dport, t.protocol))
+    }
+    match parsed.kind {
+        Kind::V4 => of::<Ipv4Addr>(snapshot, parsed, frame),
+        _ => of::<Ipv6Addr>(snapshot, parsed, frame),
     }
 }
 

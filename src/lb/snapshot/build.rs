@@ -12,6 +12,7 @@ use crate::lb::hash::{HashKey, hash_bytes};
 use crate::lb::ids::{PortId, ServiceId};
 use crate::lb::local_ports::PoolKey;
 use crate::lb::maglev::{self, Maglev, MaglevError};
+use crate::wire::protocol;
 
 /// Why a snapshot could not be built. The configuration's checks find these first and name the line.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,7 @@ impl Snapshot {
             steers: spec.workers > 1 && (any(Mode::Nat) || !all_stay),
             translates,
             crosses: spec.services.iter().any(ServiceSpec::crosses),
+            passes_echo: spec.services.iter().any(|service| service.passes_echo),
             flow_key: spec.hash_key.derive(b"flow"),
             ports: spec.ports.into_iter().map(port).collect(),
             services: Box::default(),
@@ -84,7 +86,7 @@ impl Snapshot {
         let mut services = Vec::with_capacity(spec.services.len());
         for (index, service) in spec.services.into_iter().enumerate() {
             let id = ServiceId(index as u32);
-            by_vip.push((Key::new(service.vip, service.protocol, service.port.unwrap_or(ANY_PORT)), id));
+            by_vip.extend(keys_of(&service).map(|key| (key, id)));
             add_vip(&mut locals, service.vip, service.mode);
             service.local_addresses.iter().for_each(|&address| add_local(&mut locals, address));
             for backend in &service.backends {
@@ -150,6 +152,14 @@ impl Snapshot {
             name: spec.name.clone(),
         })
     }
+}
+
+/// What packets to a service look like.
+fn keys_of(service: &ServiceSpec) -> impl Iterator<Item = Key> + use<> {
+    let of = |protocol, port| Key::new(service.vip, protocol, port);
+    let icmp = if service.vip.is_ipv4() { protocol::ICMP } else { protocol::ICMPV6 };
+    let echo = service.passes_echo.then(|| of(icmp, ANY_PORT));
+    [of(service.protocol, service.port.unwrap_or(ANY_PORT))].into_iter().chain(echo)
 }
 
 fn add_vip(locals: &mut HashMap<IpAddr, Local>, vip: IpAddr, mode: Mode) {

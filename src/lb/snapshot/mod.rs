@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub translates: bool,
     /// Whether some service in full-NAT has a VIP and a backend of different IP versions.
     pub crosses: bool,
+    /// Whether pings of some VIP go to backends.
+    pub passes_echo: bool,
     /// Whether there may be packets of flows that came to another worker than their owner.
     pub steers: bool,
     /// The key under which five-tuples are hashed for consistent hashing.

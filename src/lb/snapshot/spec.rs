@@ -152,6 +152,8 @@ pub struct ServiceSpec {
     pub reset_unknown: bool,
     /// Whether clients are told that no backend takes new connections.
     pub unreachable: bool,
+    /// Mode NAT: whether pings of the VIP go to its backends, instead of being answered; one service a VIP at most.
+    pub passes_echo: bool,
     /// The rest of what tunnels are made of.
     pub tunnel: TunnelSpec,
     /// What becomes of packets that do not fit.

@@ -101,6 +101,7 @@ pub fn service(name: &str, mode: Mode, protocol: u8, vip: (&str, u16), slot: usi
         reset_idle: false,
         reset_unknown: false,
         unreachable: false,
+        passes_echo: false,
         tunnel: Default::default(),
         mtu_policy: Default::default(),
         maglev_size: 251,

@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::super::bytes::{array, u8_at, u16_at, v4_at, v6_at};
-use super::super::checksum;
 use super::super::protocol::{ICMP, ICMPV6, TCP, UDP};
+use super::super::{checksum, icmp, icmpv6};
 use super::{ExtensionError, FiveTuple, Fragment, Kind, extension};
 
 /// Where the headers of a quoted packet are and what they say. Offsets are in bytes from the start of the quote, where its IP
@@ -23,7 +23,9 @@ pub struct Quote {
     pub l4_available: u16,
     /// Length of the packet as its IP header says, in bytes; the quote is usually shorter.
     pub ip_len: u32,
-    /// Source port; 0 for protocols other than TCP and UDP and for later fragments.
+    /// Whether this is an ICMP echo request, whose identifier is then `sport`, or reply, whose identifier is `dport`.
+    pub is_echo: bool,
+    /// Source port; 0 for other protocols and for later fragments.
     pub sport: u16,
     /// Destination port; 0 as for `sport`.
     pub dport: u16,
@@ -95,6 +97,12 @@ impl Quote {
         matches!(self.protocol, TCP | UDP) && self.fragment != Fragment::Later
     }
 
+    /// Whether the packet can be told to be of one connection: its ports are known, or it is an echo.
+    #[inline]
+    pub fn names_flow(&self) -> bool {
+        self.has_ports() || self.is_echo
+    }
+
     fn five_tuple<A>(&self, src: A, dst: A) -> FiveTuple<A> {
         FiveTuple { src, dst, sport: self.sport, dport: self.dport, protocol: self.protocol }
     }
@@ -110,10 +118,22 @@ impl Quote {
         if data.len() < needed {
             return Err(QuoteError::L4Truncated { protocol: self.protocol, len: self.l4_available });
         }
-        if !self.has_ports() {
+        if self.has_ports() {
+            return Ok(Self { sport: u16_at(data, 0), dport: u16_at(data, 2), ..self });
+        }
+        if needed == 0 {
             return Ok(self);
         }
-        Ok(Self { sport: u16_at(data, 0), dport: u16_at(data, 2), ..self })
+        let id = u16_at(data, 4);
+        Ok(match (self.kind, self.protocol, u8_at(data, 0)) {
+            (Kind::V4, ICMP, icmp::kind::ECHO_REQUEST) | (Kind::V6, ICMPV6, icmpv6::kind::ECHO_REQUEST) => {
+                Self { is_echo: true, sport: id, ..self }
+            }
+            (Kind::V4, ICMP, icmp::kind::ECHO_REPLY) | (Kind::V6, ICMPV6, icmpv6::kind::ECHO_REPLY) => {
+                Self { is_echo: true, dport: id, ..self }
+            }
+            _ => self,
+        })
     }
 }
 
@@ -145,6 +165,7 @@ fn parse_v4(quote: &[u8]) -> Result<Quote, QuoteError> {
         l4: u16::from(ihl) * 4,
         l4_available: clamp(data.len()),
         ip_len: u32::from(total_len),
+        is_echo: false,
         sport: 0,
         dport: 0,
         ttl,
@@ -168,6 +189,7 @@ fn parse_v6(quote: &[u8]) -> Result<Quote, QuoteError> {
         l4: clamp(40 + chain.len),
         l4_available: clamp(data.len()),
         ip_len: 40 + u32::from(payload_len),
+        is_echo: false,
         sport: 0,
         dport: 0,
         ttl: u8_at(header, 7),

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::frames::{Spec, Upper, plain, reference_checksum, spec};
 use super::hex;
 use crate::wire::checksum::{finish, pseudo_v6};
-use crate::wire::parse::{Kind, parse, parse_quote};
+use crate::wire::parse::{Kind, Quote, parse, parse_quote};
 use crate::wire::{icmp, icmpv6};
 
 /// An echo request of ping and the reply of Linux 6, from the ICMP header on.
@@ -137,6 +137,24 @@ fn extensions_behind_a_quote_are_left_out() {
     assert_eq!(icmpv6::Icmpv6Packet::new_checked(&message[..]).unwrap().quote().len(), 140);
 }
 
+#[test]
+fn a_quoted_echo_has_its_identifier_for_a_port() {
+    let message = |kind: u8| [kind, 0, 0, 0, 0x12, 0x34, 0, 1, b'x'];
+    let quote = |protocol: u8, upper: &[u8]| {
+        let mut bytes =
+            [&[0x45, 0, 0, 20 + upper.len() as u8, 0, 0, 0, 0, 64, protocol, 0, 0], &[10; 8][..], upper].concat();
+        let check = reference_checksum(&bytes[..20]).to_be_bytes();
+        bytes[10..12].copy_from_slice(&check);
+        parse_quote(&bytes).unwrap()
+    };
+    let facts = |q: Quote| (q.is_echo, q.names_flow(), q.has_ports(), q.sport, q.dport);
+    assert_eq!(facts(quote(1, &message(8))), (true, true, false, 0x1234, 0));
+    assert_eq!(facts(quote(1, &message(0))), (true, true, false, 0, 0x1234));
+    for (protocol, kind) in [(1, 13), (1, 3), (1, 128), (58, 8), (58, 128), (47, 8)] {
+        assert_eq!(facts(quote(protocol, &message(kind))), (false, false, false, 0, 0), "{protocol} {kind}");
+    }
+}
+
 proptest! {
     #[test]
     fn an_emitted_error_quotes_what_was_parsed(spec in spec(), mtu in any::<u16>(), code in 0..16u8) {
@@ -158,6 +176,8 @@ proptest! {
             let quote = parse_quote(view.quote()).unwrap();
             prop_assert_eq!((quote.protocol, quote.fragment, quote.ttl), (parsed.protocol, parsed.fragment, parsed.ttl));
             prop_assert_eq!(quote.ip_len, u32::from(parsed.ip_len));
+            // An echo's identifier is a port in a quote alone.
+            let quote = Quote { sport: parsed.sport, dport: parsed.dport, ..quote };
             match parsed.kind {
                 Kind::V4 => prop_assert_eq!(quote.five_tuple_v4(view.quote()), parsed.five_tuple_v4(&frame)),
                 _ => prop_assert_eq!(quote.five_tuple_v6(view.quote()), parsed.five_tuple_v6(&frame)),

@@ -88,7 +88,7 @@ fn keys_in_the_wrong_table_are_sent_home() {
     let text = service("gre", "weight = 5\ncolour = 'red'", "address = '10.1.0.1'");
     let known = "name, vip, port, protocol, mode, scheduler, tunnel_source, \
                  tunnel_dscp, tunnel_ttl, gue_port, mtu_policy, local_addresses, local_ports, \
-                 reset_idle, reset_unknown, client_address, maglev_size, unreachable, timeouts, health, backend";
+                 reset_idle, reset_unknown, client_address, maglev_size, unreachable, echo, timeouts, health, backend";
     assert_eq!(
         errors(&text),
         [
@@ -308,6 +308,24 @@ fn client_addresses_are_told_where_they_are_replaced() {
         of("nat", "client_address = 'proxy-v1'"),
         ["`client_address` must be one of none, proxy-v2, toa, not \"proxy-v1\", did you mean `proxy-v2`?"]
     );
+}
+
+#[test]
+fn pings_go_to_one_service_of_a_vip_and_through_nat() {
+    let of = |mode: &str| service(mode, "echo = 'backend'", "address = '10.0.0.8'");
+    let config = good(&of("nat"));
+    assert_eq!(config.services[0].echo, super::super::Echo::Backend);
+    for mode in ["gre", "dsr", "ipip"] {
+        let message =
+            format!("`echo` \"backend\" is for mode nat, not {mode}; leave it out, and tidegate answers pings");
+        assert_eq!(errors(&of(mode)), [message]);
+    }
+    let second = of("nat").split_once("[[service]]").unwrap().1.replacen("name = '", "name = 'second-", 1);
+    let second = second.replacen("port = 80", "port = 443", 1);
+    let both = format!("{}\n[[service]]{second}", of("nat"));
+    let messages = errors(&both);
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    assert!(messages[0].starts_with("pings of 192.0.2.10 go to the backends of service `"), "{messages:?}");
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn a_reset_changes_nothing_where_its_sequence_is_not_known() {
 
 #[test]
 fn timeouts_are_kept_to_the_second_in_every_state() {
-    let seconds = [3, 100, 7, 5, 40];
+    let seconds = [3, 100, 7, 5, 40, 9];
     let make = || {
         let mut all = single();
         for service in &mut all.services {

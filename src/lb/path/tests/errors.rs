@@ -66,6 +66,17 @@ fn packets_too_big_for_the_tunnel_leave_no_connection_half_made() {
 }
 
 #[test]
+fn our_own_mac_address_gets_no_answer() {
+    let mut net = Net::new(all_modes());
+    let expired = Frame::syn("198.51.100.7:40000", "192.0.2.10:80").with(|f| f.ttl = 1);
+    let ping = icmp4("198.51.100.7", "192.0.2.10", [8, 0], [0; 4], b"x");
+    for frame in [expired, ping] {
+        net.expect(0, &frame.build(), &[("replies", 1)]);
+        net.expect_drop(0, &frame.with(|f| f.src_mac = WAN).build(), DropReason::Looped);
+    }
+}
+
+#[test]
 fn martians_are_dropped_and_told_nothing() {
     let mut net = Net::new(all_modes());
     for src in ["0.0.0.0:1", "127.0.0.1:1", "239.1.1.1:1", "255.255.255.255:1"] {

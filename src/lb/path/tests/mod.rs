@@ -6,6 +6,7 @@ mod crossing;
 mod crossing_errors;
 mod crossing_random;
 pub(crate) mod drops;
+mod echo_nat;
 mod encap;
 mod errors;
 mod fragments;
