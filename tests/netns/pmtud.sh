@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Path MTU discovery with real TCP over narrow links: pmtud.sh [nat|nat-two-arm|gre|dsr ...], all of them without arguments.
+# Path MTU discovery with real TCP over narrow links: pmtud.sh [nat|nat-two-arm|full-nat|gre|ipip|gue|dsr ...], all of them
+# without arguments.
 #
-# The last link to the client is narrow (1400 bytes, IPv6 1300), and in `gre` and `nat-two-arm` also the one to the backends
-# (1350, 1340), each behind a router, whose errors have to reach the right end through tidegate. Nobody guesses: TCP does not
-# probe for black holes here, so a lost error is a connection that stands still.
+# The last link to the client is narrow (1400 bytes, IPv6 1300), and in the tunnels, `full-nat` and `nat-two-arm` also the one
+# to the backends (1350, 1340), each behind a router, whose errors have to reach the right end through tidegate; in `full-nat`
+# from one IP version to the other as well. Nobody guesses: TCP does not probe for black holes here, so a lost error is a
+# connection that stands still.
 set -u
 . "$(dirname "$0")/lib.sh"
 
 if [ $# != 1 ]; then
-    [ $# -gt 0 ] || set -- nat nat-two-arm gre dsr
+    [ $# -gt 0 ] || set -- nat nat-two-arm full-nat gre ipip gue dsr
     for mode in "$@"; do
         "$0" "$mode" || exit
     done
@@ -18,6 +20,7 @@ fi
 CLIENT4=10.0.0.7 CLIENT6=fd00:a::7
 MTU4=1400 MTU6=1300
 FAR_MTU4=1350 FAR_MTU6=1340
+LOCAL4=10.1.0.200 LOCAL6=fd00:b::200
 
 # narrow ROUTER ADDRESS DEVICE MTU: what the router may send to one host. Locked, because else the kernel minds only the
 # device's own MTU when it forwards IPv6.
@@ -60,8 +63,8 @@ learned() {
     ip -n "$(tg_ns "$1")" route get "$2" | sed -n 's/.*expires [0-9]*sec mtu \([0-9]*\).*/\1/p'
 }
 
-# check_download VIP CLIENT MTU: full-sized packets towards the client. The server of this connection must have learned what
-# the narrow link takes, and it alone.
+# check_download VIP CLIENT MTU: full-sized packets towards the client, or whom the servers take for it. The server of this
+# connection must have learned what the narrow link takes, and it alone.
 check_download() {
     local vip=$1 client=$2 mtu=$3 sum server host got start=$SECONDS
     flush_paths
@@ -91,6 +94,44 @@ check_path_of_upload() {
     tg_step "$vip: the client has learned ${mtu:-nothing, and had no need to}"
 }
 
+# configuration FILE "BACKENDS OF THE IPv4 VIP" "BACKENDS OF THE IPv6 VIP"
+configuration() {
+    tg_config "$1" 2
+    {
+        tg_service web4 "$VIP4" "$mode" maglev tcp "$2"
+        tg_service web6 "$VIP6" "$mode" maglev tcp "$3"
+    } | if [ "$mode" = full-nat ]; then
+        sed "/^scheduler/a local_addresses = [\"$LOCAL4\", \"$LOCAL6\"]"
+    else
+        cat
+    fi >>"$1"
+}
+
+# reload "BACKENDS OF THE IPv4 VIP" "BACKENDS OF THE IPv6 VIP"
+reload() {
+    local vip
+    configuration "$TG_DIR/next.toml" "$1" "$2"
+    "$TIDEGATE" reload --socket "$TG_SOCKET" "$TG_DIR/next.toml" >"$TG_DIR/reload.log" 2>&1 || tg_fail "reload fails"
+    for vip in "$VIP4" "$VIP6"; do
+        await_service "$vip" 30 3
+    done
+}
+
+# check_tunnel BYTES OVER IPv4: tidegate itself has to learn, and to tell the client what is left inside the tunnel, of which
+# so many bytes are its own.
+check_tunnel() {
+    local over4=$1 over6=$(($1 + 20))
+    check_path_of_upload "$VIP4" $((1500 - over4))
+    check_path_of_upload "$VIP6" $((1500 - over6))
+    far router eth2 254 fe
+    reload "$FAR4" "$FAR6"
+    check_path_of_upload "$VIP4" $((FAR_MTU4 - over4))
+    check_path_of_upload "$VIP6" $((FAR_MTU6 - over6))
+    # Again, with a client that has forgotten: this time tidegate knows.
+    check_path_of_upload "$VIP4" $((FAR_MTU4 - over4))
+    check_path_of_upload "$VIP6" $((FAR_MTU6 - over6))
+}
+
 mode=${1%-two-arm}
 tg_require
 tg_init "pmtud-$1"
@@ -110,7 +151,7 @@ gateway6 = \"fd00:b::fd\"
 "
     backends4=$FAR4 backends6=$FAR6
 else
-    tg_layout one-arm "$mode"
+    tg_layout one-arm "${mode#full-}"
     narrow router "$CLIENT4" eth0 "$MTU4"
     narrow router "$CLIENT6" eth0 "$MTU6"
 fi
@@ -118,9 +159,7 @@ for host in client $TG_SERVERS; do
     tg_sysctl "$host" net.ipv4.tcp_mtu_probing=0
 done
 
-tg_config "$TG_DIR/near.toml" 2
-tg_service web4 "$VIP4" "$mode" maglev tcp "$backends4" >>"$TG_DIR/near.toml"
-tg_service web6 "$VIP6" "$mode" maglev tcp "$backends6" >>"$TG_DIR/near.toml"
+configuration "$TG_DIR/near.toml" "$backends4" "$backends6"
 start_servers
 tg_start "$TG_DIR/near.toml"
 for vip in "$VIP4" "$VIP6"; do
@@ -132,25 +171,31 @@ nat-two-arm)
     check_path_of_upload "$VIP4" "$FAR_MTU4"
     check_path_of_upload "$VIP6" "$FAR_MTU6"
     ;;
-gre)
+gre | ipip | gue)
     check_download "$VIP4" "$CLIENT4" "$MTU4"
     check_download "$VIP6" "$CLIENT6" "$MTU6"
-    check_path_of_upload "$VIP4" 1476
-    check_path_of_upload "$VIP6" 1456
-    # Now tidegate itself has to learn, and to tell the client what is left inside the tunnel.
+    case $1 in
+    gre) check_tunnel 24 ;;
+    ipip) check_tunnel 20 ;;
+    gue) check_tunnel 28 ;;
+    esac
+    ;;
+full-nat)
+    # The servers know the local addresses alone, and nobody else has them.
+    check_download "$VIP4" "$LOCAL4" "$MTU4"
+    check_download "$VIP6" "$LOCAL6" "$MTU6"
+    check_path_of_upload "$VIP4" ""
+    check_path_of_upload "$VIP6" ""
     far router eth2 254 fe
-    tg_config "$TG_DIR/far.toml" 2
-    tg_service web4 "$VIP4" gre maglev tcp "$FAR4" >>"$TG_DIR/far.toml"
-    tg_service web6 "$VIP6" gre maglev tcp "$FAR6" >>"$TG_DIR/far.toml"
-    "$TIDEGATE" reload --socket "$TG_SOCKET" "$TG_DIR/far.toml" >"$TG_DIR/reload.log" 2>&1 || tg_fail "reload fails"
-    for vip in "$VIP4" "$VIP6"; do
-        await_service "$vip" 30 3
-    done
-    check_path_of_upload "$VIP4" $((FAR_MTU4 - 24))
-    check_path_of_upload "$VIP6" $((FAR_MTU6 - 44))
-    # Again, with a client that has forgotten: this time tidegate knows.
-    check_path_of_upload "$VIP4" $((FAR_MTU4 - 24))
-    check_path_of_upload "$VIP6" $((FAR_MTU6 - 44))
+    reload "$FAR4" "$FAR6"
+    check_path_of_upload "$VIP4" "$FAR_MTU4"
+    check_path_of_upload "$VIP6" "$FAR_MTU6"
+    # From one version to the other, whose header is 20 bytes longer or shorter (RFC 7915 4.2, 5.2).
+    reload "$FAR6" "$FAR4"
+    check_download "$VIP4" "$LOCAL6" $((MTU4 + 20))
+    check_download "$VIP6" "$LOCAL4" $((MTU6 - 20))
+    check_path_of_upload "$VIP4" $((FAR_MTU6 - 20))
+    check_path_of_upload "$VIP6" $((FAR_MTU4 + 20))
     ;;
 *)
     check_download "$VIP4" "$CLIENT4" "$MTU4"
