@@ -18,6 +18,10 @@ pub enum Expect {
     Pieces { count: usize, kind: Kind, from: &'static str, to: &'static [&'static str] },
     /// Leaves to a backend, its destination replaced.
     Nat(&'static [&'static str]),
+    /// Leaves to a backend from one of these addresses, both ends replaced; the local port is any of full-NAT's.
+    FullNat { from: &'static [&'static str], to: &'static [&'static str] },
+    /// Leaves as exactly this packet.
+    Becomes(Box<Ip>),
     /// Leaves to the client, its source replaced by the VIP.
     Back(&'static str),
     /// Leaves as it is, to a backend's MAC address.

@@ -213,7 +213,8 @@ impl<'a> Judge<'a> {
         use Expect::*;
         let to = match &input.expect {
             Gre { to, .. } | Tunnel { to, .. } | Clamped { to, .. } | Pieces { to, .. } | Direct(to) => ip(to[0]),
-            Nat(to) | ErrorToBackend(to) => socket(to[0]).ip(),
+            Nat(to) | FullNat { to, .. } | ErrorToBackend(to) => socket(to[0]).ip(),
+            Becomes(packet) => packet.dst,
             Back(_) => View::read(&input.frame).map_or(ip("10.0.0.1"), |view| view.dst),
             ErrorToClient(_, client) => socket(client).ip(),
             TunnelError(_) => {
@@ -252,6 +253,8 @@ impl<'a> Judge<'a> {
             }
             Expect::Direct(to) => self.direct(input, &was, &is, to),
             Expect::Nat(to) => self.nat(input, &was, &is, to),
+            Expect::FullNat { from, to } => self.full_nat(input, &was, &is, (from, to)),
+            Expect::Becomes(packet) => self.becomes(&was, &is, packet),
             Expect::Back(vip) => self.back(&was, &is, socket(vip)),
             Expect::ErrorToBackend(to) => self.error_to_backend(&was, &is, to),
             Expect::ErrorToClient(vip, client) => self.error_to_client(&was, &is, socket(vip), socket(client)),
@@ -355,6 +358,36 @@ impl<'a> Judge<'a> {
         self.sticks(input, was, now.to_string(), to)
     }
 
+    /// Rule 13: a local end is a connection's own, and keeps being it.
+    fn full_nat(&mut self, input: &Input, was: &View, is: &View, (from, to): (&[&str], &[&str])) -> Check {
+        let (local, server) = (SocketAddr::new(is.src, is.port_at(0)), SocketAddr::new(is.dst, is.port_at(2)));
+        rule(from.iter().any(|&a| ip(a) == local.ip()), format!("{local} is no local address"))?;
+        rule(local.port() >= 1024, format!("{local} is not for clients"))?;
+        rule(!self.case.config.contains(&format!("{}\"\nport = {}\n", local.ip(), local.port())), "a VIP's port")?;
+        rule(to.iter().any(|&b| socket(b) == server), format!("{server} is no backend of this service"))?;
+        same("next hop", is.dst_mac, self.hop(is.dst).1)?;
+        let mut wanted = was.packet.clone();
+        put_address(&mut wanted, false, local.ip());
+        put_address(&mut wanted, true, server.ip());
+        wanted[was.l4..was.l4 + 2].copy_from_slice(&local.port().to_be_bytes());
+        wanted[was.l4 + 2..was.l4 + 4].copy_from_slice(&server.port().to_be_bytes());
+        translated(was, is, wanted)?;
+        let outside = format!("{} {local} to {server}", was.protocol);
+        self.sticks(input, was, outside.clone(), &[])?;
+        same("connections with this outside tuple", self.backends.values().filter(|o| **o == outside).count(), 1)
+    }
+
+    fn becomes(&self, was: &View, is: &View, packet: &Ip) -> Check {
+        same("next hop", is.dst_mac, self.hop(is.dst).1)?;
+        let mut wanted = packet.bytes();
+        // Out of IPv6, what may be fragmented has an identification that nobody can guess (RFC 7915 section 5.1).
+        if was.src.is_ipv6() && packet.src.is_ipv4() {
+            wanted[4..6].copy_from_slice(&is.packet[4..6]);
+            fix_header(&mut wanted[..20]);
+        }
+        same("the packet", &is.packet, &wanted)
+    }
+
     fn back(&mut self, was: &View, is: &View, vip: SocketAddr) -> Check {
         same("next hop", is.dst_mac, self.hop(is.dst).1)?;
         let mut wanted = was.packet.clone();
@@ -393,6 +426,8 @@ impl<'a> Judge<'a> {
         let (asked, said) = (&input.frame[14 + tags..], &out[14 + tags..]);
         same("destination MAC address", &out[..6], &asked[8..14])?;
         same("source MAC address", &out[6..12], &self.case.own_mac(input.port)[..])?;
+        same("length", out.len(), 42 + tags)?;
+        same("ethertype", &out[12 + tags..14 + tags], &ARP.to_be_bytes()[..])?;
         same("operation", &said[..8], &[0, 1, 8, 0, 6, 4, 0, 2][..])?;
         same("sender", &said[8..18], &[&self.case.own_mac(input.port)[..], &asked[24..28]].concat()[..])?;
         same("target", &said[18..28], &asked[8..18])
@@ -403,6 +438,9 @@ impl<'a> Judge<'a> {
         let target = &was.upper()[8..24];
         let is_probe = was.src.is_unspecified();
         let to = if is_probe { ip("ff02::1") } else { was.src };
+        let to_mac = if is_probe { [0x33, 0x33, 0, 0, 0, 1] } else { was.src_mac };
+        same("destination MAC address", is.dst_mac, to_mac)?;
+        same("source MAC address", is.src_mac, self.case.own_mac(input.port))?;
         same("destination", is.dst, to)?;
         same("source", octets(is.src), target.to_vec())?;
         same("hop limit", is.ttl, 255)?;

@@ -104,7 +104,7 @@ pub fn checksum_at(protocol: u8) -> usize {
 }
 
 /// An IP packet.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Ip {
     pub src: IpAddr,
     pub dst: IpAddr,
