@@ -52,7 +52,7 @@ impl Reference {
         }
         // What the sender receives goes the other way.
         match self.found(&quote, sender, receiver) {
-            Some((id, Direction::Request, home)) => self.error_to_backend(port, frame, ip, &quote, id, &home),
+            Some((id, Direction::Request, home)) => self.error_to_backend(port, frame, ip, &quote, (id, &home), choose),
             Some((id, Direction::Reply, _)) => self.error_to_client(frame, ip, &quote, id),
             None => self.by_hash(port, frame, ip, (quote.protocol, receiver, sender), choose).unwrap_or(Err(unknown)),
         }
@@ -76,11 +76,11 @@ impl Reference {
         frame: &Frame,
         ip: &Ip,
         quote: &Quote,
-        id: u64,
-        home: &Home,
+        (id, home): (u64, &Home),
+        choose: Choose,
     ) -> Result<Fate, &'static str> {
         if !home.mode.is_nat() {
-            return self.unchanged(port, frame, ip, home);
+            return self.unchanged(port, frame, ip, home, choose);
         }
         let (out, hop) = self.route(home.address).ok_or("no_route")?;
         self.may_go_on(ip, out)?;
@@ -128,15 +128,22 @@ impl Reference {
         };
         self.stateless += 1;
         let home = homes(&service).find(|home| home.address == address)?;
-        Some(self.unchanged(port, frame, ip, &home))
+        Some(self.unchanged(port, frame, ip, &home, choose))
     }
 
-    fn unchanged(&mut self, port: usize, frame: &Frame, ip: &Ip, home: &Home) -> Result<Fate, &'static str> {
+    fn unchanged(
+        &mut self,
+        port: usize,
+        frame: &Frame,
+        ip: &Ip,
+        home: &Home,
+        choose: Choose,
+    ) -> Result<Fate, &'static str> {
         if ip.src == home.address || self.is_local(ip.src) {
             return Err("looped");
         }
         // No NAT, so it keeps its ends, whatever they are.
-        self.forward(port, frame, ip, home, ((ip.src, 0), (ip.dst, 0)))
+        self.forward(port, frame, ip, home, ((ip.src, 0), (ip.dst, 0)), choose)
     }
 }
 

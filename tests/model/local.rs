@@ -1,10 +1,10 @@
-//! What the balancer says itself: answers to ARP and to pings, and errors.
+//! What the balancer says itself: answers to pings, and errors.
 
 use std::net::IpAddr;
 
 use crate::packet::{self, Mac, fix_header, fix_l4, octets};
-use crate::read::{Frame, Ip, word};
-use crate::world::{Port, Service, World};
+use crate::read::{Frame, Ip};
+use crate::world::Port;
 
 /// TTL of what we send.
 const TTL: u8 = 64;
@@ -34,37 +34,6 @@ pub fn is_martian(addr: IpAddr) -> bool {
 pub fn ethernet(port: &Port, to: Mac, packet: &[u8]) -> Vec<u8> {
     let ethertype = if packet[0] >> 4 == 4 { packet::IPV4 } else { packet::IPV6 };
     packet::ethernet(to, port.mac, &port.vlan.into_iter().collect::<Vec<_>>(), ethertype, packet)
-}
-
-/// The answer to an ARP message, or why there is none.
-pub fn arp(world: &World, number: usize, message: &[u8]) -> Result<Vec<u8>, &'static str> {
-    let port = &world.ports[number];
-    let (sender, target) = (&message[8..18], &message[24..28]);
-    let ours = |addr: &[u8]| {
-        let is_own = addresses(port).any(|own| octets(own) == addr);
-        let of_service = |service: &Service| {
-            let all = [vec![service.vip], service.local_addresses()].concat();
-            all.into_iter().any(|own| octets(own) == addr)
-        };
-        is_own || world.services.iter().any(of_service)
-    };
-    let operation = word(message, 6);
-    if ours(&sender[6..]) {
-        return Err("address_conflict");
-    }
-    if &sender[6..] == target || operation != 1 {
-        return Err("neighbor_update");
-    }
-    if !ours(target) {
-        return Err("not_ours");
-    }
-    let mut answer = message[..7].to_vec();
-    answer.push(2);
-    answer.extend(port.mac);
-    answer.extend(target);
-    answer.extend(sender);
-    let to = [0, 1, 2, 3, 4, 5].map(|byte| sender[byte]);
-    Ok(packet::ethernet(to, port.mac, &port.vlan.into_iter().collect::<Vec<_>>(), packet::ARP, &answer))
 }
 
 /// The answer to an echo request: the same frame, turned round.

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod chance;
+mod discovery;
 mod icmp;
 mod local;
 #[allow(dead_code, reason = "what the golden cases need besides")]
@@ -17,6 +18,7 @@ mod reference;
 mod rewrite;
 mod tcp;
 mod traffic;
+mod tunnel;
 mod world;
 
 use std::collections::BTreeMap;
@@ -27,11 +29,12 @@ use std::sync::LazyLock;
 use tidegate::control::config::Config;
 
 use product::Product;
-use read::Content;
+use read::{Content, word};
 use reference::{Choices, Fate, Reference, Tuple};
 use rewrite::Socket;
 use traffic::{Step, Traffic};
-use world::{FULL_NAT, Service, VARIANTS, WORLDS, World, world};
+use tunnel::Entropy;
+use world::{FULL_NAT, Mode, Service, VARIANTS, WORLDS, World, world};
 
 /// Without a wish: about ten seconds on one slow core.
 const SEQUENCES: u64 = 1500;
@@ -146,6 +149,17 @@ impl Choices for Observed<'_> {
             Content::Ip(ip) => ip.has_ports().then(|| ip.ends().0),
             Content::Arp(_) => None,
         }
+    }
+
+    fn entropy(&self, mode: Mode) -> (Entropy, u16) {
+        let (Fate::Sent(_, frame) | Fate::InPieces(_, frame)) = self.got else { return Default::default() };
+        let Ok(read::Frame { content: Content::Ip(ip), .. }) = read::frame(frame) else { return Default::default() };
+        let label = if ip.is_v4 { 0 } else { (word(&ip.bytes, 0) as u32 & 15) << 16 | word(&ip.bytes, 2) as u32 };
+        let (source_port, check) = match mode {
+            Mode::Gue if ip.has_ports() => (ip.ends().0.1, word(ip.upper(), 6) as u16),
+            _ => (0, 0),
+        };
+        (Entropy { label, source_port }, check)
     }
 }
 
@@ -279,6 +293,7 @@ const EVERY_FATE: &[&str] = &[
     "icmp_mtu",
     "too_big",
     "neighbor_update",
+    "neighbor_invalid",
     "address_conflict",
     "icmp_checksum",
     "icmp_quote",

@@ -96,6 +96,11 @@ impl Ip {
         l4_sum(self.src, self.dst, self.protocol, self.covered()) == 0xffff
     }
 
+    /// Whether there is a checksum over the upper layer.
+    pub fn has_checksum(&self) -> bool {
+        !self.is_fragment && (self.protocol == TCP || self.protocol == UDP && word(self.upper(), 6) != 0)
+    }
+
     /// How far the upper layer's checksum is from right: 0 if it is.
     pub fn l4_error(&self) -> u16 {
         l4_sum(self.src, self.dst, self.protocol, self.covered()) % 0xffff

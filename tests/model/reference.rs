@@ -5,11 +5,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
+use crate::discovery;
 use crate::local;
-use crate::packet::{TCP, UDP, fix_header, mac_of};
+use crate::packet::{ICMP6, TCP, UDP, fix_header, mac_of};
 use crate::read::{self, Content, Frame, Ip};
 use crate::rewrite::{self, Socket};
 use crate::tcp::{Direction, Phase, Sequences, after_udp, is_middle, is_syn};
+use crate::tunnel::{self, Entropy};
 use crate::world::{Mode, Service, State, World};
 
 /// How long a local port of full-NAT rests after its connection.
@@ -40,6 +42,9 @@ pub trait Choices {
 
     /// The local address and port from which full-NAT has sent the packet on.
     fn local_end(&self) -> Option<Socket>;
+
+    /// What makes the flow of the packet that was sent on differ from others, and the UDP checksum of GUE.
+    fn entropy(&self, mode: Mode) -> (Entropy, u16);
 }
 
 pub type Choose<'a> = &'a dyn Choices;
@@ -77,6 +82,8 @@ pub struct Reference {
     by_tuple: HashMap<Tuple, (u64, Direction)>,
     /// When the connections ended that full-NAT had from a local to a remote end.
     freed: HashMap<Tuple, u64>,
+    /// What each flow had in the outer headers of its tunnel.
+    entropies: HashMap<(Mode, IpAddr, Tuple), Entropy>,
     pub created: u64,
     pub adopted: u64,
     pub stateless: u64,
@@ -85,8 +92,8 @@ pub struct Reference {
 impl Reference {
     pub fn new(world: World, now_ns: u64) -> Self {
         let (connections, by_tuple) = (BTreeMap::new(), HashMap::new());
-        let freed = HashMap::new();
-        Self { world, now_ns, connections, by_tuple, freed, created: 0, adopted: 0, stateless: 0 }
+        let (freed, entropies) = (HashMap::new(), HashMap::new());
+        Self { world, now_ns, connections, by_tuple, freed, entropies, created: 0, adopted: 0, stateless: 0 }
     }
 
     /// Another configuration. Connections stay with backends that are the same in it.
@@ -119,7 +126,11 @@ impl Reference {
             return Err("vlan_mismatch");
         }
         if frame.dst_mac != own.mac {
-            let (is_group, is_question) = (frame.dst_mac[0] & 1 == 1, matches!(frame.content, Content::Arp(_)));
+            let is_question = match &frame.content {
+                Content::Arp(_) => true,
+                Content::Ip(ip) => !ip.is_v4 && ip.protocol == ICMP6,
+            };
+            let is_group = frame.dst_mac[0] & 1 == 1;
             match (is_group, is_question) {
                 (true, true) => {}
                 (true, false) => return Err("not_ours"),
@@ -127,7 +138,7 @@ impl Reference {
             }
         }
         let ip = match &frame.content {
-            Content::Arp(message) => return local::arp(&self.world, port, message).map(Fate::Answered),
+            Content::Arp(message) => return discovery::arp(&self.world, port, message).map(Fate::Answered),
             Content::Ip(ip) => ip,
         };
         if ip.is_fragment {
@@ -136,6 +147,13 @@ impl Reference {
         // No message of that length comes by this link, and no answer to it could leave.
         if matches!(ip.protocol, 1 | 58) && ip.bytes.len() > self.world.ports[port].mtu {
             return Err("too_big");
+        }
+        if discovery::is_discovery(ip) {
+            return discovery::discovery(&self.world, port, &frame, ip).map(Fate::Answered);
+        }
+        // Nothing else is taken from a frame that more than one host got.
+        if frame.dst_mac[0] & 1 == 1 {
+            return Err("not_ours");
         }
         match ip.protocol {
             TCP | UDP => self.flow(port, &frame, ip, choose),
@@ -278,7 +296,7 @@ impl Reference {
             self.request(port, frame, ip, &home, id, choose)
         } else {
             self.stateless += 1;
-            self.forward(port, frame, ip, &home, (src, dst))
+            self.forward(port, frame, ip, &home, (src, dst), choose)
         }
     }
 
@@ -297,7 +315,7 @@ impl Reference {
         }
         let connection = &self.connections[&id];
         let src = connection.local.unwrap_or(connection.client);
-        self.forward(port, frame, ip, home, (src, connection.server))
+        self.forward(port, frame, ip, home, (src, connection.server), choose)
     }
 
     /// Full-NAT has chosen where it connects from. It may be any end that nobody else uses, and that nobody has used for
@@ -377,6 +395,7 @@ impl Reference {
         ip: &Ip,
         home: &Home,
         ends: (Socket, Socket),
+        choose: Choose,
     ) -> Result<Fate, &'static str> {
         let (out, hop) = self.route(home.address).ok_or("no_route")?;
         let mtu = self.world.ports[out].mtu;
@@ -391,9 +410,9 @@ impl Reference {
                 let to = rewrite::translate(ip, ends.0, ends.1);
                 Ok(self.sent(out, hop, &[to, frame.trailer.clone()].concat()))
             }
-            Mode::Gre | Mode::Dsr if ip.ttl() == 0 => Err("ttl_exceeded"),
-            Mode::Gre => {
-                let overhead = rewrite::gre_overhead(home.address);
+            _ if ip.ttl() == 0 => Err("ttl_exceeded"),
+            Mode::Gre | Mode::Ipip | Mode::Gue => {
+                let overhead = tunnel::overhead(home.mode, home.address);
                 let is_long = ip.bytes.len() + overhead > mtu;
                 // What its sender lets routers cut is cut here.
                 if is_long && ip.df() {
@@ -401,7 +420,8 @@ impl Reference {
                 }
                 let own = self.world.ports[out].addresses.iter().map(|(address, _)| *address);
                 let from = own.clone().find(|own| own.is_ipv4() == home.address.is_ipv4()).ok_or("no_route")?;
-                match self.sent(out, hop, &rewrite::gre(ip, from, home.address)) {
+                let (entropy, check) = self.entropy(ip, home, choose);
+                match self.sent(out, hop, &tunnel::wrap(home.mode, ip, (from, home.address), entropy, check)) {
                     Fate::Sent(out, frame) if is_long => Ok(Fate::InPieces(out, without_id(&frame))),
                     fate => Ok(fate),
                 }
@@ -410,6 +430,23 @@ impl Reference {
             // Padding stays where the packet stays one of Ethernet's; into a tunnel it does not go (rule 1).
             Mode::Dsr => Ok(self.sent(out, hop, &[&ip.bytes[..], &frame.trailer].concat())),
         }
+    }
+
+    /// What the product makes of a flow: always the same, and the same for errors about it, so that all take one way (rule 10).
+    fn entropy(&mut self, ip: &Ip, home: &Home, choose: Choose) -> (Entropy, u16) {
+        let (seen, check) = choose.entropy(home.mode);
+        assert!(home.mode != Mode::Gue || seen.source_port >= 49_152, "{} is no dynamic port", seen.source_port);
+        let quoted = || {
+            let quote = local::is_error(ip).then(|| read::quote(&ip.upper()[8..]).ok())??;
+            let (sender, receiver) = quote.ends.filter(|_| quote.is_v4 == ip.is_v4)?;
+            Some((quote.protocol, receiver, sender))
+        };
+        let plain = || match ip.has_ports() && !ip.is_fragment {
+            true => (ip.protocol, ip.ends().0, ip.ends().1),
+            false => (ip.protocol, (ip.src, 0), (ip.dst, 0)),
+        };
+        let flow = if ip.has_ports() { plain() } else { quoted().unwrap_or_else(plain) };
+        (*self.entropies.entry((home.mode, home.address, flow)).or_insert(seen), check)
     }
 
     /// Sends a backend's packet to the client, as from the VIP (P7).

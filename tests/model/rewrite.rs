@@ -1,5 +1,4 @@
-//! What the balancer changes in packets: translation by RFC 3022 and tunnel headers by RFC 2784, every checksum worked
-//! out from the whole packet.
+//! What NAT changes in packets: translation by RFC 3022, every checksum worked out from the whole packet.
 
 use std::net::IpAddr;
 
@@ -77,43 +76,6 @@ fn translate_quote(bytes: &mut [u8], quote: &Quote, (src, dst): (Socket, Socket)
     let gone: Vec<u8> = gone.iter().map(|byte| !byte).collect();
     let sum = ones_sum(&[(!check).to_be_bytes().to_vec(), gone, come].concat());
     put(bytes, at, if quote.protocol == UDP && sum == 0xffff { 0xffff } else { !sum });
-}
-
-/// A packet in a GRE tunnel.
-pub fn gre(ip: &Ip, from: IpAddr, to: IpAddr) -> Vec<u8> {
-    let mut outer = match (from, to) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let total = (24 + ip.bytes.len()) as u16;
-            // Where fragmenting is forbidden, an identification has no meaning.
-            let (id, flags) = if ip.df() { ([0, 0], 0x40) } else { ([ip.bytes[4], ip.bytes[5]], 0) };
-            let mut header = vec![0x45, ip.class()];
-            header.extend(total.to_be_bytes());
-            header.extend(id);
-            header.extend([flags, 0, 64, 47, 0, 0]);
-            header.extend(from.octets());
-            header.extend(to.octets());
-            fix_header(&mut header);
-            header
-        }
-        (IpAddr::V6(from), IpAddr::V6(to)) => {
-            let mut header = vec![0x60 | ip.class() >> 4, ip.class() << 4, 0, 0];
-            header.extend(((4 + ip.bytes.len()) as u16).to_be_bytes());
-            header.extend([47, 64]);
-            header.extend(from.octets());
-            header.extend(to.octets());
-            header
-        }
-        _ => panic!("a tunnel between two families"),
-    };
-    outer.extend([0, 0]);
-    outer.extend(if ip.is_v4 { [0x08, 0x00] } else { [0x86, 0xdd] });
-    outer.extend(&ip.bytes);
-    outer
-}
-
-/// Bytes that a tunnel to this address adds.
-pub fn gre_overhead(to: IpAddr) -> usize {
-    if to.is_ipv4() { 24 } else { 44 }
 }
 
 fn put(bytes: &mut [u8], at: usize, value: u16) {

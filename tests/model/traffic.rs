@@ -6,10 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 use crate::chance::Chance;
 use crate::packet::{
     self, ACK, ARP, BROADCAST, FIN, ICMP, ICMP6, Ip, RST, SYN, TCP, UDP, arp, ethernet, ethertype, fix_header, fix_l4,
-    icmp, ip, mac_of, own_mac,
+    icmp, ip, mac_of, octets, own_mac,
 };
 use crate::read::{self, Content, word};
 use crate::rewrite::Socket;
+use crate::tunnel;
 use crate::world::{Service, World};
 
 /// One step of a sequence. The number in it decides everything else about it, so that steps can be taken out and the
@@ -24,8 +25,8 @@ pub enum Step {
     Error(u64),
     /// A ping, or another ICMP message that is no error.
     Ping(u64),
-    /// ARP.
-    Arp(u64),
+    /// ARP or neighbour discovery.
+    Neighbor(u64),
     /// A packet of another protocol, or another kind of frame.
     Other(u64),
     /// Time passes, in milliseconds.
@@ -49,7 +50,7 @@ pub fn steps(seed: u64, variants: usize) -> Vec<Step> {
             24..28 => Step::Error(chance.next()),
             28 => Step::Ping(chance.next()),
             29 => Step::Other(chance.next()),
-            30 if chance.one_in(3) => Step::Arp(chance.next()),
+            30 => Step::Neighbor(chance.next()),
             31 | 32 => Step::Wait(wait(&mut chance)),
             33 => Step::Reload(chance.below(variants)),
             _ => Step::Process,
@@ -107,7 +108,7 @@ impl Traffic {
             Step::Answer(seed) => (Chance(seed), Self::answer),
             Step::Error(seed) => (Chance(seed), Self::error),
             Step::Ping(seed) => (Chance(seed), Self::ping),
-            Step::Arp(seed) => (Chance(seed), Self::arp),
+            Step::Neighbor(seed) => (Chance(seed), Self::neighbor),
             Step::Other(seed) => (Chance(seed), Self::other),
             Step::Wait(_) | Step::Reload(_) | Step::Process => return None,
         };
@@ -302,9 +303,24 @@ impl Traffic {
         Some(enter(world, at, &packet))
     }
 
-    fn arp(&mut self, chance: &mut Chance, world: &World) -> Option<(usize, Vec<u8>)> {
+    /// A question for an address, an answer, or what says who has one.
+    fn neighbor(&mut self, chance: &mut Chance, world: &World) -> Option<(usize, Vec<u8>)> {
         let port = chance.below(world.ports.len());
-        let hosts = ["10.0.0.1", "10.0.0.77", "10.1.0.11", "10.0.0.2", "192.0.2.10", "192.0.2.99", "10.1.0.2"];
+        if chance.one_in(2) {
+            return Some((port, discovery(chance, world, port)));
+        }
+        let hosts = [
+            "10.0.0.1",
+            "10.0.0.77",
+            "10.1.0.11",
+            "10.0.0.2",
+            "192.0.2.10",
+            "192.0.2.99",
+            "10.1.0.2",
+            "10.1.0.100",
+            "192.0.2.26",
+            "0.0.0.0",
+        ];
         let (from, about) = (chance.pick(&hosts), chance.pick(&hosts));
         let mac = mac_of(ip(from));
         let message = arp(1 + chance.below(2) as u16, (mac, from), ([0; 6], about));
@@ -328,6 +344,59 @@ impl Traffic {
         let newest = if chance.one_in(2) { self.sent.len().min(3) } else { self.sent.len() };
         (newest > 0).then(|| self.sent[self.sent.len() - 1 - chance.below(newest)].clone())
     }
+}
+
+/// A solicitation or an advertisement, most often a right one.
+fn discovery(chance: &mut Chance, world: &World, port: usize) -> Vec<u8> {
+    let hosts = ["fd00::1", "fd00::77", "fd01::11", "2001:db8:c::7", "fd00::2", "fd01::2", "2001:db8::26"];
+    let targets =
+        ["fd00::2", "fd01::2", "2001:db8::10", "2001:db8::26", "fd01::100", "fd00::77", "2001:db8::99", "ff02::1"];
+    let mac = own_mac(port);
+    let own = format!("fe80::aa:ff:fe{:02x}:{:x}", mac[3], word(&mac, 4));
+    let target = if chance.one_in(6) { own } else { chance.pick(&targets).to_owned() };
+    let from = if chance.one_in(8) { "::" } else { chance.pick(&hosts) };
+    let from_mac =
+        if chance.one_in(20) { own_mac(port) } else { mac_of(ip(if from == "::" { "fd00::77" } else { from })) };
+    let is_question = chance.below(4) > 0;
+    let wanted = octets(ip(&target));
+    let group = format!("ff02::1:ff{:02x}:{:x}", wanted[13], word(&wanted, 14));
+    let to = match chance.below(4) {
+        0 => target.clone(),
+        1 if !is_question => "ff02::1".to_owned(),
+        _ => group,
+    };
+    let mut body = wanted;
+    let kind = if is_question == chance.one_in(12) { 2 } else { 1 };
+    match chance.below(8) {
+        0 => {}
+        1 => body.extend(chance.pick(&[
+            [kind, 0, 1, 2, 3, 4, 5, 6],
+            [14, 1, 1, 2, 3, 4, 5, 6],
+            [kind, 2, 1, 2, 3, 4, 5, 6],
+        ])),
+        2 => body.extend([&[14, 1, 9, 9, 9, 9, 9, 9, kind, 1][..], &from_mac].concat()),
+        3 => body.extend([kind, 1, 0x33, 0x33, 0, 0, 0, 1]),
+        _ if from != "::" || chance.one_in(4) => body.extend([&[kind, 1][..], &from_mac].concat()),
+        _ => {}
+    }
+    let flags = chance.pick(&[0, 0x6000_0000, 0x2000_0000, 0xe000_0000]);
+    let code = u8::from(chance.one_in(20));
+    let mut packet = icmp(from, &to, if is_question { 135 } else { 136 }, code, flags, &body).ttl(255);
+    if chance.one_in(16) {
+        packet = packet.ttl(chance.pick(&[64, 254, 1]));
+    }
+    if chance.one_in(16) {
+        packet = packet.wrong_checksum();
+    }
+    let low = octets(ip(&to));
+    let to_mac = match chance.below(12) {
+        0 => BROADCAST,
+        1 => mac,
+        _ if low[0] != 0xff => mac,
+        _ => [0x33, 0x33, low[12], low[13], low[14], low[15]],
+    };
+    let tags: Vec<u16> = world.ports[port].vlan.into_iter().collect();
+    ethernet(to_mac, from_mac, &tags, packet::IPV6, &packet.bytes())
 }
 
 fn remember(list: &mut Vec<(usize, Vec<u8>)>, frame: (usize, Vec<u8>)) {
@@ -409,7 +478,7 @@ fn payload(chance: &mut Chance, src: IpAddr, header: usize) -> usize {
         return chance.pick(&[0, 1, 2, 7, 100, 536]);
     }
     let mtu = chance.pick(&[1400, 1500]);
-    let tunnel = chance.pick(&[0, 0, 24, 44]);
+    let tunnel = chance.pick(&[0, 0, 20, 24, 28, 40, 44, 48]);
     let ip_len = if src.is_ipv4() { 20 } else { 40 };
     mtu + chance.below(3) - 1 - tunnel - ip_len - header
 }
@@ -471,18 +540,12 @@ fn spoil(frame: Vec<u8>, chance: &mut Chance) -> Vec<u8> {
     if is_of_interest(&spoiled) { spoiled } else { frame }
 }
 
-/// Whether the reference knows what to do with a frame. Neighbour discovery and fragments have tests of their own.
+/// Whether the reference knows what to do with a frame. Fragments have tests of their own.
 fn is_of_interest(frame: &[u8]) -> bool {
-    let is_arp = |frame: &[u8]| (12..20).any(|at| frame.get(at..at + 2) == Some(&[8, 6]));
     match read::frame(frame) {
-        Ok(read::Frame { content: Content::Arp(message), .. }) => {
-            message[..6] == [0, 1, 8, 0, 6, 4] && message[8] & 1 == 0
-        }
-        Ok(read::Frame { content: Content::Ip(ip), .. }) => {
-            let is_discovery = ip.protocol == ICMP6 && matches!(ip.upper().first(), Some(133..=137));
-            !ip.is_fragment && !is_discovery
-        }
-        Err(_) => !is_arp(frame) && !mentions_fragment(frame),
+        Ok(read::Frame { content: Content::Arp(_), .. }) => true,
+        Ok(read::Frame { content: Content::Ip(ip), .. }) => !ip.is_fragment,
+        Err(_) => !mentions_fragment(frame),
     }
 }
 
@@ -499,10 +562,14 @@ fn mentions_fragment(frame: &[u8]) -> bool {
 /// The IP packet of a frame, or the one in its tunnel; `None` if it cannot be read.
 fn whole(frame: &[u8]) -> Option<read::Ip> {
     let Ok(read::Frame { content: Content::Ip(ip), .. }) = read::frame(frame) else { return None };
-    if ip.protocol != 47 || ip.upper().len() < 24 {
-        return Some(ip);
-    }
-    let inner = &ip.upper()[4..];
+    let upper = ip.upper();
+    let between = match ip.protocol {
+        4 | 41 => 0,
+        47 => 4,
+        UDP if !ip.is_fragment && word(upper, 2) == usize::from(tunnel::GUE_PORT) => 8,
+        _ => return Some(ip),
+    };
+    let inner = upper.get(between..).filter(|inner| inner.len() >= 20)?;
     let kind = if inner[0] >> 4 == 4 { packet::IPV4 } else { packet::IPV6 };
     whole(&ethernet(BROADCAST, BROADCAST, &[], kind, inner))
 }

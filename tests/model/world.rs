@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use crate::packet::{Mac, ip, own_mac};
 
 /// How a service reaches its backends. A mode that is added here needs a way out in `forward` and in `outputs`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Mode {
     Nat,
     FullNat,
     Gre,
+    Ipip,
+    Gue,
     Dsr,
 }
 
@@ -24,6 +26,8 @@ impl Mode {
             Mode::Nat => "nat",
             Mode::FullNat => "full-nat",
             Mode::Gre => "gre",
+            Mode::Ipip => "ipip",
+            Mode::Gue => "gue",
             Mode::Dsr => "dsr",
         }
     }
@@ -196,6 +200,15 @@ fn services(number: usize) -> Vec<Service> {
         make("gre46", "192.0.2.21", Some(80), true, Mode::Gre, V6, None),
         make("gre64", "2001:db8::20", Some(80), true, Mode::Gre, V4, None),
         make("gre66u", "2001:db8::21", Some(53), false, Mode::Gre, V6, None),
+        make("ipip44", "192.0.2.23", Some(80), true, Mode::Ipip, V4, None),
+        make("ipip46u", "192.0.2.24", Some(53), false, Mode::Ipip, V6, None),
+        make("ipip64u", "2001:db8::23", Some(53), false, Mode::Ipip, V4, None),
+        make("ipip66", "2001:db8::24", None, true, Mode::Ipip, V6, None),
+        make("gue44u", "192.0.2.25", Some(53), false, Mode::Gue, V4, None),
+        make("gue46", "192.0.2.26", None, true, Mode::Gue, V6, None),
+        make("gue46u", "192.0.2.26", Some(53), false, Mode::Gue, V6, None),
+        make("gue64", "2001:db8::25", Some(80), true, Mode::Gue, V4, None),
+        make("gue66", "2001:db8::26", Some(80), true, Mode::Gue, V6, None),
         make("full4", "192.0.2.50", Some(80), true, Mode::FullNat, V4, Some(8080)),
         make("full4u", "192.0.2.50", None, false, Mode::FullNat, V4, None),
         make("full6", "2001:db8::50", Some(80), true, Mode::FullNat, V6, None),
