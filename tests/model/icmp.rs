@@ -1,10 +1,14 @@
 //! The reference's way with ICMP: echo requests are answered, errors go to the connection that they quote.
 
+use std::net::IpAddr;
+
+use crate::crossing;
 use crate::local;
 use crate::read::{self, Frame, Ip, Quote, word};
 use crate::reference::{Choose, Connection, Fate, Home, Reference, Tuple, homes};
-use crate::rewrite;
+use crate::rewrite::{self, Socket};
 use crate::tcp::Direction;
+use crate::world::Mode;
 
 impl Reference {
     /// A message in `frame`, which is `bytes`.
@@ -42,7 +46,10 @@ impl Reference {
         let quote = read::quote(&ip.upper()[8..])?;
         let Some((sender, receiver)) = quote.ends.filter(|_| quote.is_v4 == ip.is_v4) else { return Err(unknown) };
         // A forged MTU is not believed (rule 24).
-        let is_for_us = self.find((quote.protocol, receiver, sender)).is_some() || self.is_vip(ip.dst);
+        let known = self.find((quote.protocol, receiver, sender)).map(|(id, _)| self.connection(id));
+        let is_across = known.is_some_and(|known| known.client.0.is_ipv4() != known.server.0.is_ipv4());
+        // Who is not the sender hears nothing, over IPv4 before anybody looks for a connection to the other version.
+        let is_for_us = known.is_some() && !(is_across && ip.is_v4 && ip.dst != sender.0) || self.is_vip(ip.dst);
         if is_for_us && !is_believed(ip) {
             return Err("icmp_mtu");
         }
@@ -53,18 +60,13 @@ impl Reference {
         // What the sender receives goes the other way.
         match self.found(&quote, sender, receiver) {
             Some((id, Direction::Request, home)) => self.error_to_backend(port, frame, ip, &quote, (id, &home), choose),
-            Some((id, Direction::Reply, _)) => self.error_to_client(frame, ip, &quote, id),
+            Some((id, Direction::Reply, _)) => self.error_to_client(frame, ip, &quote, id, choose),
             None => self.by_hash(port, frame, ip, (quote.protocol, receiver, sender), choose).unwrap_or(Err(unknown)),
         }
     }
 
     /// The connection that answers from `receiver` to `sender`, if its backend serves.
-    fn found(
-        &mut self,
-        quote: &Quote,
-        sender: (std::net::IpAddr, u16),
-        receiver: (std::net::IpAddr, u16),
-    ) -> Option<(u64, Direction, Home)> {
+    fn found(&mut self, quote: &Quote, sender: Socket, receiver: Socket) -> Option<(u64, Direction, Home)> {
         let (id, direction) = self.find((quote.protocol, receiver, sender))?;
         Some((id, direction, self.serving(self.connection(id))?))
     }
@@ -83,8 +85,16 @@ impl Reference {
             return self.unchanged(port, frame, ip, home, choose);
         }
         let (out, hop) = self.route(home.address).ok_or("no_route")?;
-        self.may_go_on(ip, out)?;
+        if home.mode == Mode::FullNat && self.connection(id).local.is_none() {
+            self.note_local(quote.protocol, id, choose);
+        }
         let Connection { client, server, local, .. } = *self.connection(id);
+        // Nobody has seen it yet, so nothing is sent on either.
+        let local = local.or((home.mode == Mode::FullNat).then_some((server.0, 0)));
+        if let Some(local) = local.filter(|local| local.0.is_ipv4() != ip.is_v4) {
+            return self.error_across(ip, quote, (out, hop), (server, local), choose);
+        }
+        self.may_go_on(ip, out)?;
         // Full-NAT's backend knows the local address alone, and maybe no way to the router.
         let src = local.map_or(ip.src, |local| local.0);
         let packet = rewrite::translate_error(ip, quote, src, server.0, (server, local.unwrap_or(client)));
@@ -92,15 +102,42 @@ impl Reference {
     }
 
     /// About a packet from the client as NAT sent it on: the client sees the VIP alone, and no router behind it.
-    fn error_to_client(&mut self, frame: &Frame, ip: &Ip, quote: &Quote, id: u64) -> Result<Fate, &'static str> {
+    fn error_to_client(
+        &mut self,
+        frame: &Frame,
+        ip: &Ip,
+        quote: &Quote,
+        id: u64,
+        choose: Choose,
+    ) -> Result<Fate, &'static str> {
         if ip.ttl() <= 1 {
             return Err("ttl_exceeded");
         }
         let Connection { client, vip, .. } = *self.connection(id);
         let (out, hop) = self.route(client.0).ok_or("no_route")?;
+        if client.0.is_ipv4() != ip.is_v4 {
+            return self.error_across(ip, quote, (out, hop), (client, vip), choose);
+        }
         self.may_go_on(ip, out)?;
         let packet = rewrite::translate_error(ip, quote, vip.0, client.0, (client, vip));
         Ok(self.sent(out, hop, &[packet, frame.trailer.clone()].concat()))
+    }
+
+    /// To the other IP version: who says so has no address there, so the quoted packet's destination says it.
+    fn error_across(
+        &self,
+        ip: &Ip,
+        quote: &Quote,
+        (out, hop): (usize, IpAddr),
+        (src, dst): (Socket, Socket),
+        choose: Choose,
+    ) -> Result<Fate, &'static str> {
+        if ip.ttl() <= 1 {
+            return Err("ttl_exceeded");
+        }
+        let mtu = self.world.ports[out].mtu;
+        let error = crossing::error(ip, quote, (dst.0, src.0), (src, dst), mtu, choose.identification());
+        Ok(self.sent(out, hop, &error.ok_or("untranslatable")?))
     }
 
     /// There are no errors about errors, so what stops one is not told.

@@ -14,6 +14,7 @@ use tidegate::lb::path::{BURST, Origin, process};
 use tidegate::lb::shard::{Shard, ShardConfig};
 use tidegate::lb::snapshot::Snapshot;
 use tidegate::lb::verdict::{DropReason, Verdict};
+use tidegate::lb::waiting::Waiting;
 use tidegate::wire::ethernet::MacAddr;
 
 use crate::packet::{SYN, mac_of, own_mac, tcp, udp};
@@ -52,6 +53,7 @@ pub struct Product {
     compiler: Compiler,
     snapshot: Arc<Snapshot>,
     shards: Vec<Shard>,
+    waiting: Vec<Waiting<Buffer>>,
     sizes: ShardConfig,
     alone: RefCell<Option<Alone>>,
     pub now_ns: u64,
@@ -75,13 +77,15 @@ impl Product {
             connections_max: 400,
             backends_max: 128,
             neighbors_max: 64,
+            fragments_max: 256,
             v4: true,
             v6: true,
             nat: true,
             ..sizes
         };
         let shards = (0..world.workers).map(|worker| shard(&sizes, worker, &snapshot)).collect();
-        Self { compiler, snapshot, shards, sizes, alone: RefCell::default(), now_ns }
+        let waiting = (0..world.workers).map(|_| Waiting::default()).collect();
+        Self { compiler, snapshot, shards, waiting, sizes, alone: RefCell::default(), now_ns }
     }
 
     pub fn reload(&mut self, config: &Config) {
@@ -95,16 +99,8 @@ impl Product {
     pub fn burst(&mut self, frames: &[(usize, Vec<u8>)]) -> Vec<Fate> {
         let mut packets: Vec<Buffer> = frames.iter().map(buffer).collect();
         let verdicts = self.process(0, Origin::Port, &mut packets);
-        let fates = packets.iter().zip(verdicts).zip(frames).map(|((packet, verdict), frame)| match verdict {
-            Verdict::Handoff(owner) => {
-                assert!(owner.index() != 0 && packet.bytes() == frame.1, "changed, or handed to itself");
-                let mut handed = [buffer(frame)];
-                let verdict = self.process(owner.index(), Origin::Ring, &mut handed)[0];
-                fate(&handed[0], verdict)
-            }
-            verdict => fate(packet, verdict),
-        });
-        let fates: Vec<Fate> = fates.collect();
+        let packets = packets.into_iter().zip(verdicts).zip(frames);
+        let fates: Vec<Fate> = packets.map(|((packet, verdict), frame)| self.end(0, packet, verdict, frame)).collect();
         for shard in &mut self.shards {
             shard.tick(&self.snapshot, Now::from_ns(self.now_ns));
             shard.outbox.clear();
@@ -112,6 +108,57 @@ impl Product {
             shard.settled.clear();
         }
         fates
+    }
+
+    /// Follows a packet to its end, from worker to worker: a fragment goes home first, and to its owner from there.
+    fn end(&mut self, worker: usize, packet: Buffer, verdict: Verdict, frame: &(usize, Vec<u8>)) -> Fate {
+        match verdict {
+            Verdict::Handoff(owner) => {
+                assert!(owner.index() != worker && packet.bytes() == frame.1, "changed, or handed to itself");
+                let mut handed = buffer(frame);
+                let verdict = self.process(owner.index(), Origin::Ring, std::slice::from_mut(&mut handed))[0];
+                self.end(owner.index(), handed, verdict, frame)
+            }
+            Verdict::Await(tag) => {
+                assert!(packet.bytes() == frame.1, "changed while it waits");
+                let now = Now::from_ns(self.now_ns);
+                let counters = &self.shards[worker].counters;
+                let oldest = self.waiting[worker].hold(counters, tag, packet.port, now, packet);
+                assert!(oldest.is_none(), "there is room for all");
+                Fate::Waits
+            }
+            verdict => fate(&packet, verdict),
+        }
+    }
+
+    /// The fates of fragments that need not wait any longer, in the order in which they came.
+    pub fn release(&mut self) -> Vec<Fate> {
+        let mut fates = Vec::new();
+        for worker in 0..self.shards.len() {
+            while let Some(tag) = self.shards[worker].fragments.woken() {
+                let mut woken = Vec::new();
+                let counters = &self.shards[worker].counters;
+                self.waiting[worker].take(counters, tag, BURST, |port, packet| woken.push((port, packet)));
+                self.shards[worker].fragments.is_awake();
+                for (port, mut packet) in woken {
+                    let frame = (port.index(), packet.bytes().to_vec());
+                    let verdict = self.process(worker, Origin::Ring, std::slice::from_mut(&mut packet))[0];
+                    fates.push(self.end(worker, packet, verdict, &frame));
+                }
+            }
+        }
+        fates
+    }
+
+    /// How many fragments have waited in vain until now.
+    pub fn timed_out(&mut self) -> usize {
+        let now = Now::from_ns(self.now_ns);
+        let waits = |all: &[Waiting<Buffer>]| all.iter().map(Waiting::len).sum::<usize>();
+        let before = waits(&self.waiting);
+        for (waiting, shard) in self.waiting.iter_mut().zip(&self.shards) {
+            waiting.expire(&shard.counters, now);
+        }
+        before - waits(&self.waiting)
     }
 
     fn process(&mut self, worker: usize, origin: Origin, packets: &mut [Buffer]) -> Vec<Verdict> {

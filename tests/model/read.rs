@@ -47,6 +47,19 @@ pub struct Ip {
     /// Where that begins.
     pub l4: usize,
     pub is_fragment: bool,
+    /// Of a later fragment, once its datagram's first one has told them.
+    pub ports: Option<(u16, u16)>,
+}
+
+/// What a fragment says of its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    pub id: u32,
+    /// In bytes.
+    pub offset: usize,
+    pub more: bool,
+    /// The bytes of the datagram that are here, in IPv6 with the headers behind the fragment header.
+    pub len: usize,
 }
 
 impl Ip {
@@ -68,6 +81,35 @@ impl Ip {
         !self.is_v4 || self.bytes[6] & 0x40 != 0
     }
 
+    /// The extension headers, by number, with where they begin.
+    pub fn extensions(&self) -> Vec<(u8, usize)> {
+        let (mut next, mut at, mut all) = (self.bytes[6], 40, Vec::new());
+        while !self.is_v4 && at < self.l4 {
+            all.push((next, at));
+            let len = if next == 44 { 8 } else { 8 + 8 * usize::from(self.bytes[at + 1]) };
+            (next, at) = (self.bytes[at], at + len);
+        }
+        all
+    }
+
+    /// The place of a fragment in its datagram; also of one that is all of it, which IPv6 has (RFC 6946).
+    pub fn piece(&self) -> Option<Piece> {
+        if self.is_v4 {
+            let field = word(&self.bytes, 6);
+            let (id, offset, more) = (word(&self.bytes, 4) as u32, (field & 0x1fff) * 8, field & 0x2000 != 0);
+            return self.is_fragment.then(|| Piece { id, offset, more, len: self.bytes.len() - self.l4 });
+        }
+        let at = self.extensions().into_iter().find(|(number, _)| *number == 44)?.1;
+        let field = word(&self.bytes, at + 2);
+        let id = (word(&self.bytes, at + 4) as u32) << 16 | word(&self.bytes, at + 6) as u32;
+        Some(Piece { id, offset: field & 0xfff8, more: field & 1 != 0, len: self.bytes.len() - at - 8 })
+    }
+
+    /// Whether the upper layer's header is in another fragment.
+    pub fn is_later(&self) -> bool {
+        self.is_fragment && self.piece().is_some_and(|piece| piece.offset != 0)
+    }
+
     pub fn upper(&self) -> &[u8] {
         &self.bytes[self.l4..]
     }
@@ -78,11 +120,13 @@ impl Ip {
 
     /// Source and destination with their ports.
     pub fn ends(&self) -> ((IpAddr, u16), (IpAddr, u16)) {
-        ((self.src, word(self.upper(), 0) as u16), (self.dst, word(self.upper(), 2) as u16))
+        let own = || (word(self.upper(), 0) as u16, word(self.upper(), 2) as u16);
+        let (source, destination) = self.ports.unwrap_or_else(own);
+        ((self.src, source), (self.dst, destination))
     }
 
     pub fn tcp_flags(&self) -> u8 {
-        if self.protocol == TCP { self.upper()[13] } else { 0 }
+        if self.protocol == TCP && !self.is_later() { self.upper()[13] } else { 0 }
     }
 
     /// What the upper layer's checksum covers besides the pseudo-header: a UDP datagram may end before the packet does.
@@ -169,6 +213,7 @@ fn ipv4(data: &[u8]) -> Result<Ip, &'static str> {
         protocol: data[9],
         l4: header_len,
         is_fragment: word(data, 6) & 0x3fff != 0,
+        ports: None,
     };
     upper(&ip)?;
     Ok(ip)
@@ -190,7 +235,7 @@ fn ipv6(data: &[u8]) -> Result<Ip, &'static str> {
     }
     let bytes = data[..40 + len].to_vec();
     let (protocol, l4, is_fragment) = extensions(&bytes).ok_or("ip6_extension")?;
-    let ip = Ip { is_v4: false, src: v6(data, 8), dst: v6(data, 24), protocol, l4, is_fragment, bytes };
+    let ip = Ip { is_v4: false, src: v6(data, 8), dst: v6(data, 24), protocol, l4, is_fragment, ports: None, bytes };
     upper(&ip)?;
     Ok(ip)
 }
@@ -225,10 +270,22 @@ fn extensions(bytes: &[u8]) -> Option<(u8, usize, bool)> {
 
 /// Whether the upper layer's header is there and right.
 fn upper(ip: &Ip) -> Result<(), &'static str> {
-    if ip.is_fragment {
-        return Ok(());
-    }
     let l4 = ip.upper();
+    if let Some(piece) = ip.piece().filter(|_| ip.is_fragment) {
+        return match ip.protocol {
+            _ if piece.offset + l4.len() > 65_535 => Err("fragment_invalid"),
+            // The flags of TCP, which a first fragment has already shown to a filter (RFC 3128).
+            TCP if piece.offset == 8 => Err("tiny_fragment"),
+            _ if piece.offset != 0 => Ok(()),
+            // The checksum has to be there as well (RFC 1858).
+            TCP if l4.len() < 20 => Err("tiny_fragment"),
+            TCP if l4[12] >> 4 < 5 => Err("tcp_offset"),
+            UDP | ICMP | ICMP6 if l4.len() < 8 => Err("l4_truncated"),
+            UDP if word(l4, 4) < 8 => Err("udp_length"),
+            UDP if !ip.is_v4 && word(l4, 6) == 0 => Err("udp6_no_checksum"),
+            _ => Ok(()),
+        };
+    }
     match ip.protocol {
         TCP if l4.len() < 20 => Err("l4_truncated"),
         TCP if l4[12] >> 4 < 5 || usize::from(l4[12] >> 4) * 4 > l4.len() => Err("tcp_offset"),
@@ -247,6 +304,8 @@ pub struct Quote {
     pub ends: Option<((IpAddr, u16), (IpAddr, u16))>,
     pub protocol: u8,
     pub l4: usize,
+    /// Of a fragment: identification, offset in bytes, and whether more follow.
+    pub piece: Option<(u32, usize, bool)>,
     /// Where what is there of the packet ends.
     pub end: usize,
 }
@@ -273,8 +332,9 @@ pub fn quote(bytes: &[u8]) -> Result<Quote, &'static str> {
                 return Err(cut);
             }
             let end = (40 + word(bytes, 4)).min(bytes.len());
-            let (protocol, l4, is_fragment) = extensions(&bytes[..end]).ok_or(cut)?;
-            (v6(bytes, 8), v6(bytes, 24), protocol, l4, end - l4, is_fragment)
+            let (protocol, l4, _) = extensions(&bytes[..end]).ok_or(cut)?;
+            let is_later = piece_of(&bytes[..end], l4).is_some_and(|(_, offset, _)| offset != 0);
+            (v6(bytes, 8), v6(bytes, 24), protocol, l4, end - l4, is_later)
         }
         _ => return Err(cut),
     };
@@ -290,7 +350,16 @@ pub fn quote(bytes: &[u8]) -> Result<Quote, &'static str> {
     }
     let ports = || (word(bytes, l4) as u16, word(bytes, l4 + 2) as u16);
     let ends = (matches!(protocol, TCP | UDP) && !is_later).then(|| ((src, ports().0), (dst, ports().1)));
-    Ok(Quote { is_v4: src.is_ipv4(), ends, protocol, l4, end: l4 + there })
+    Ok(Quote { is_v4: src.is_ipv4(), ends, protocol, l4, piece: piece_of(bytes, l4), end: l4 + there })
+}
+
+/// What the IP header before `l4` says of a fragment.
+fn piece_of(bytes: &[u8], l4: usize) -> Option<(u32, usize, bool)> {
+    let is_v4 = bytes[0] >> 4 == 4;
+    let (src, dst) = if is_v4 { (v4(bytes, 12), v4(bytes, 16)) } else { (v6(bytes, 8), v6(bytes, 24)) };
+    let is_fragment = !is_v4 || word(bytes, 6) & 0x3fff != 0;
+    let ip = Ip { bytes: bytes.to_vec(), is_v4, src, dst, protocol: 0, l4, is_fragment, ports: None };
+    ip.piece().map(|piece| (piece.id, piece.offset, piece.more))
 }
 
 fn v4(bytes: &[u8], at: usize) -> IpAddr {

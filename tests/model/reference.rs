@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
+use crate::crossing::{self, Refusal};
 use crate::discovery;
+use crate::fragments::Fragments;
 use crate::local;
 use crate::packet::{ICMP6, TCP, UDP, fix_header, mac_of};
 use crate::read::{self, Content, Frame, Ip};
@@ -26,6 +28,8 @@ pub enum Fate {
     InPieces(usize, Vec<u8>),
     /// Waits for the MAC address of the next hop, which is asked for.
     Held,
+    /// Waits for the first fragment of its datagram.
+    Waits,
     /// Answered by the port it came in by.
     Answered(Vec<u8>),
     /// Dropped under this reason.
@@ -42,6 +46,9 @@ pub trait Choices {
 
     /// The local address and port from which full-NAT has sent the packet on.
     fn local_end(&self) -> Option<Socket>;
+
+    /// The identification of the IPv4 packet that was sent on.
+    fn identification(&self) -> u16;
 
     /// What makes the flow of the packet that was sent on differ from others, and the UDP checksum of GUE.
     fn entropy(&self, mode: Mode) -> (Entropy, u16);
@@ -84,6 +91,7 @@ pub struct Reference {
     freed: HashMap<Tuple, u64>,
     /// What each flow had in the outer headers of its tunnel.
     entropies: HashMap<(Mode, IpAddr, Tuple), Entropy>,
+    pub fragments: Fragments,
     pub created: u64,
     pub adopted: u64,
     pub stateless: u64,
@@ -93,7 +101,18 @@ impl Reference {
     pub fn new(world: World, now_ns: u64) -> Self {
         let (connections, by_tuple) = (BTreeMap::new(), HashMap::new());
         let (freed, entropies) = (HashMap::new(), HashMap::new());
-        Self { world, now_ns, connections, by_tuple, freed, entropies, created: 0, adopted: 0, stateless: 0 }
+        Self {
+            world,
+            now_ns,
+            connections,
+            by_tuple,
+            freed,
+            entropies,
+            fragments: Fragments::default(),
+            created: 0,
+            adopted: 0,
+            stateless: 0,
+        }
     }
 
     /// Another configuration. Connections stay with backends that are the same in it.
@@ -141,12 +160,12 @@ impl Reference {
             Content::Arp(message) => return discovery::arp(&self.world, port, message).map(Fate::Answered),
             Content::Ip(ip) => ip,
         };
-        if ip.is_fragment {
-            return Err("fragment");
-        }
         // No message of that length comes by this link, and no answer to it could leave.
         if matches!(ip.protocol, 1 | 58) && ip.bytes.len() > self.world.ports[port].mtu {
             return Err("too_big");
+        }
+        if ip.is_fragment {
+            return self.fragment(port, bytes, &frame, ip, choose);
         }
         if discovery::is_discovery(ip) {
             return discovery::discovery(&self.world, port, &frame, ip).map(Fate::Answered);
@@ -187,7 +206,7 @@ impl Reference {
 
     // ---- TCP and UDP ---------------------------------------------------------------------------------------------
 
-    fn flow(&mut self, port: usize, frame: &Frame, ip: &Ip, choose: Choose) -> Result<Fate, &'static str> {
+    pub fn flow(&mut self, port: usize, frame: &Frame, ip: &Ip, choose: Choose) -> Result<Fate, &'static str> {
         let (src, dst) = ip.ends();
         if let Some((id, direction)) = self.find((ip.protocol, src, dst)) {
             let connection = &self.connections[&id];
@@ -256,7 +275,7 @@ impl Reference {
         connection.ends_s = now_s + connection.phase.idle_s(&idle) + 1;
         match direction {
             Direction::Request => self.request(port, frame, ip, &home, id, choose),
-            Direction::Reply => self.back(port, frame, ip, id),
+            Direction::Reply => self.back(port, frame, ip, id, choose),
         }
     }
 
@@ -314,13 +333,16 @@ impl Reference {
             self.note_local(ip.protocol, id, choose);
         }
         let connection = &self.connections[&id];
-        let src = connection.local.unwrap_or(connection.client);
+        // Of a later fragment nobody can see the port, and here each service has one address.
+        let service = self.world.services.iter().find(|service| service.name == home.service);
+        let address = service.and_then(|service| service.local_addresses().first().copied());
+        let src = connection.local.or(address.map(|address| (address, 0))).unwrap_or(connection.client);
         self.forward(port, frame, ip, home, (src, connection.server), choose)
     }
 
     /// Full-NAT has chosen where it connects from. It may be any end that nobody else uses, and that nobody has used for
     /// two minutes (rules 13 and 14).
-    fn note_local(&mut self, protocol: u8, id: u64, choose: Choose) {
+    pub fn note_local(&mut self, protocol: u8, id: u64, choose: Choose) {
         let Some(local) = choose.local_end() else { return };
         let Connection { vip, server, .. } = self.connections[&id];
         let service = self.service(vip, protocol);
@@ -404,6 +426,9 @@ impl Reference {
                 if ip.ttl() <= 1 {
                     return Ok(self.time_exceeded(port, frame, ip));
                 }
+                if ip.is_v4 != ends.1.0.is_ipv4() {
+                    return self.across(port, frame, ip, (out, hop), ends, choose);
+                }
                 if ip.bytes.len() > mtu {
                     return self.too_big(port, frame, ip, mtu);
                 }
@@ -450,17 +475,38 @@ impl Reference {
     }
 
     /// Sends a backend's packet to the client, as from the VIP (P7).
-    fn back(&mut self, port: usize, frame: &Frame, ip: &Ip, id: u64) -> Result<Fate, &'static str> {
+    fn back(&mut self, port: usize, frame: &Frame, ip: &Ip, id: u64, choose: Choose) -> Result<Fate, &'static str> {
         let Connection { client, vip, .. } = self.connections[&id];
         if ip.ttl() <= 1 {
             return Ok(self.time_exceeded(port, frame, ip));
         }
         let (out, hop) = self.route(client.0).ok_or("no_route")?;
+        if ip.is_v4 != client.0.is_ipv4() {
+            return self.across(port, frame, ip, (out, hop), (vip, client), choose);
+        }
         let mtu = self.world.ports[out].mtu;
         if ip.bytes.len() > mtu {
             return self.too_big(port, frame, ip, mtu);
         }
         Ok(self.sent(out, hop, &[rewrite::translate(ip, vip, client), frame.trailer.clone()].concat()))
+    }
+
+    /// Sends a packet on as one of the other IP version.
+    fn across(
+        &self,
+        port: usize,
+        frame: &Frame,
+        ip: &Ip,
+        (out, hop): (usize, IpAddr),
+        (src, dst): (Socket, Socket),
+        choose: Choose,
+    ) -> Result<Fate, &'static str> {
+        match crossing::packet(ip, src, dst, self.world.ports[out].mtu, choose.identification()) {
+            Ok(packet) => Ok(self.sent(out, hop, &packet)),
+            Err(Refusal::Untranslatable) => Err("untranslatable"),
+            Err(Refusal::TooBig(None)) => Err("too_big"),
+            Err(Refusal::TooBig(Some(mtu))) => self.too_big(port, frame, ip, mtu),
+        }
     }
 
     /// The port that a destination is reached by, and the next hop's address on the link.
@@ -484,13 +530,17 @@ impl Reference {
 
     fn time_exceeded(&self, port: usize, frame: &Frame, ip: &Ip) -> Fate {
         let kind = if ip.is_v4 { [11, 0] } else { [3, 0] };
+        // No errors about later fragments (RFC 1122 section 3.2.2).
+        if ip.is_later() {
+            return Fate::Dropped("ttl_exceeded");
+        }
         Fate::Answered(local::error(&self.world.ports[port], frame, ip, kind, 0))
     }
 
     /// Without DF there is nobody to tell: the sender expects fragmentation.
     pub fn too_big(&self, port: usize, frame: &Frame, ip: &Ip, mtu: usize) -> Result<Fate, &'static str> {
         // No errors about errors.
-        if !ip.df() || (!ip.has_ports() && local::is_error(ip)) {
+        if !ip.df() || ip.is_later() || (!ip.has_ports() && local::is_error(ip)) {
             return Err("too_big");
         }
         let kind = if ip.is_v4 { [3, 4] } else { [2, 0] };

@@ -14,19 +14,30 @@ pub type Socket = (IpAddr, u16);
 pub fn translate(ip: &Ip, src: Socket, dst: Socket) -> Vec<u8> {
     let mut bytes = ip.bytes.clone();
     put_addresses(&mut bytes, ip.is_v4, src.0, dst.0);
-    put(&mut bytes, ip.l4, src.1);
-    put(&mut bytes, ip.l4 + 2, dst.1);
     bytes[ip.ttl_at()] -= 1;
     if ip.is_v4 {
         fix_header(&mut bytes);
     }
-    let at = checksum_at(ip.protocol);
-    let has_none = ip.protocol == UDP && word(ip.upper(), at) == 0;
+    if ip.is_later() {
+        return bytes;
+    }
+    put(&mut bytes, ip.l4, src.1);
+    put(&mut bytes, ip.l4 + 2, dst.1);
+    if ip.is_fragment {
+        follow(&mut bytes[ip.l4..], ip.protocol, ip.ends(), (src, dst));
+        return bytes;
+    }
+    let has_none = ip.protocol == UDP && word(ip.upper(), 6) == 0;
     if has_none {
         return bytes;
     }
-    let (src, dst, error) = (src.0, dst.0, ip.l4_error());
-    let upper = &mut bytes[ip.l4..ip.l4 + ip.covered().len()];
+    keep_error(&mut bytes[ip.l4..ip.l4 + ip.covered().len()], ip, src.0, dst.0);
+    bytes
+}
+
+/// Gives what `ip` carries, with new ports and between new addresses, a checksum that is as far from right as that of `ip` was.
+pub fn keep_error(upper: &mut [u8], ip: &Ip, src: IpAddr, dst: IpAddr) {
+    let (at, error) = (checksum_at(ip.protocol), ip.l4_error());
     if error == 0 {
         fix_l4(src, dst, ip.protocol, upper);
     } else {
@@ -37,7 +48,6 @@ pub fn translate(ip: &Ip, src: Socket, dst: Socket) -> Vec<u8> {
         let is_all_zeros = check == 0 && ip.protocol == UDP;
         put(upper, at, if is_all_zeros { 0xffff } else { check as u16 });
     }
-    bytes
 }
 
 /// An ICMP error through NAT: it goes from `src` to `dst` and quotes a packet from `quoted.0` to `quoted.1`.
@@ -61,12 +71,17 @@ fn translate_quote(bytes: &mut [u8], quote: &Quote, (src, dst): (Socket, Socket)
     }
     put(bytes, quote.l4, src.1);
     put(bytes, quote.l4 + 2, dst.1);
-    // What the checksum covers is cut off, so it can only follow the change: for each word that it covers, by as much as
-    // that has changed.
-    let at = quote.l4 + checksum_at(quote.protocol);
-    let Some((was_src, was_dst)) = quote.ends.filter(|_| quote.end >= at + 2) else { return };
-    let check = word(bytes, at) as u16;
-    if quote.protocol == UDP && check == 0 {
+    if let Some(ends) = quote.ends.filter(|_| quote.end >= quote.l4 + checksum_at(quote.protocol) + 2) {
+        follow(&mut bytes[quote.l4..], quote.protocol, ends, (src, dst));
+    }
+}
+
+/// Where what a checksum covers is not all there it can only follow the change: for each word that it covers, by as much as that
+/// has changed.
+pub fn follow(upper: &mut [u8], protocol: u8, (was_src, was_dst): (Socket, Socket), (src, dst): (Socket, Socket)) {
+    let at = checksum_at(protocol);
+    let check = word(upper, at) as u16;
+    if protocol == UDP && check == 0 {
         return;
     }
     let words = |ends: [Socket; 2]| {
@@ -75,7 +90,7 @@ fn translate_quote(bytes: &mut [u8], quote: &Quote, (src, dst): (Socket, Socket)
     let (gone, come): (Vec<u8>, Vec<u8>) = (words([was_src, was_dst]), words([src, dst]));
     let gone: Vec<u8> = gone.iter().map(|byte| !byte).collect();
     let sum = ones_sum(&[(!check).to_be_bytes().to_vec(), gone, come].concat());
-    put(bytes, at, if quote.protocol == UDP && sum == 0xffff { 0xffff } else { !sum });
+    put(upper, at, if protocol == UDP && sum == 0xffff { 0xffff } else { !sum });
 }
 
 fn put(bytes: &mut [u8], at: usize, value: u16) {

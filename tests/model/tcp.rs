@@ -72,11 +72,17 @@ impl Sequences {
     /// The phase after one more TCP packet; `sees_replies` where both directions pass here.
     pub fn after(&mut self, phase: Phase, direction: Direction, ip: &Ip, sees_replies: bool) -> Phase {
         let flags = ip.tcp_flags();
+        // A fragment does not have all that a state could be told by.
+        if ip.is_fragment && sees_replies {
+            return phase;
+        }
         if flags & RST != 0 {
             // One that is not right is sent on as well: its receiver knows better (rule 19).
             return if sees_replies && self.is_right(direction, ip) { Phase::Fin } else { phase };
         }
-        self.note(phase, direction, ip);
+        if !ip.is_fragment {
+            self.note(phase, direction, ip);
+        }
         match phase {
             // Only the client's ACK shows that its address is real (rule 33).
             Phase::Syn if direction == Direction::Request && flags & (SYN | ACK) == ACK => {

@@ -1,12 +1,15 @@
 //! Random traffic around the services: requests, answers to what was sent on, errors about it, and what does not belong.
 
+mod fragments;
+mod neighbors;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::chance::Chance;
 use crate::packet::{
     self, ACK, ARP, BROADCAST, FIN, ICMP, ICMP6, Ip, RST, SYN, TCP, UDP, arp, ethernet, ethertype, fix_header, fix_l4,
-    icmp, ip, mac_of, octets, own_mac,
+    icmp, ip, mac_of, own_mac,
 };
 use crate::read::{self, Content, word};
 use crate::rewrite::Socket;
@@ -27,6 +30,8 @@ pub enum Step {
     Ping(u64),
     /// ARP or neighbour discovery.
     Neighbor(u64),
+    /// One fragment of a datagram, which the first number decides; the last one says what may be odd about it.
+    Fragment { datagram: u64, piece: usize, odd: u64 },
     /// A packet of another protocol, or another kind of frame.
     Other(u64),
     /// Time passes, in milliseconds.
@@ -43,7 +48,7 @@ pub fn steps(seed: u64, variants: usize) -> Vec<Step> {
     let len = 20 + chance.below(60);
     let wait =
         |chance: &mut Chance| chance.pick(&[10, 500, 1000, 1900, 2999, 4000, 9999, 20_000, 31_000, 65_000, 400_000]);
-    (0..len)
+    let mut steps: Vec<Step> = (0..len)
         .map(|_| match chance.below(40) {
             0..17 => Step::Request(chance.next()),
             17..24 => Step::Answer(chance.next()),
@@ -55,7 +60,11 @@ pub fn steps(seed: u64, variants: usize) -> Vec<Step> {
             33 => Step::Reload(chance.below(variants)),
             _ => Step::Process,
         })
-        .collect()
+        .collect();
+    for _ in 0..chance.pick(&[0, 0, 1, 2, 5]) {
+        fragments::scatter(&mut chance, &mut steps);
+    }
+    steps
 }
 
 /// What the other ends remember.
@@ -73,8 +82,15 @@ pub struct Traffic {
 const REMEMBERED: usize = 24;
 
 /// Services that are met together more often than by chance: their connections can meet, too.
-const TOGETHER: &[&[&str]] =
-    &[&["nat4", "twin4"], &["nat4u", "every"], &["nat6", "gre64"], &["gre44", "gre44u"], &["full4", "full4u"]];
+const TOGETHER: &[&[&str]] = &[
+    &["nat4", "twin4"],
+    &["nat4u", "every"],
+    &["nat6", "gre64"],
+    &["gre44", "gre44u"],
+    &["full4", "full4u"],
+    &["full46", "full64"],
+    &["full46u", "full64u"],
+];
 
 impl Traffic {
     pub fn new(seed: u64, world: &World) -> Self {
@@ -110,6 +126,11 @@ impl Traffic {
             Step::Ping(seed) => (Chance(seed), Self::ping),
             Step::Neighbor(seed) => (Chance(seed), Self::neighbor),
             Step::Other(seed) => (Chance(seed), Self::other),
+            Step::Fragment { datagram, piece, odd } => {
+                let frame = self.fragment(datagram, piece, odd, world)?;
+                remember(&mut self.came, frame.clone());
+                return Some(frame);
+            }
             Step::Wait(_) | Step::Reload(_) | Step::Process => return None,
         };
         let (port, frame) = make(self, &mut chance, world)?;
@@ -120,7 +141,7 @@ impl Traffic {
 
     /// Takes notice of a frame that was sent on.
     pub fn note(&mut self, port: usize, frame: &[u8]) {
-        if let Some(ip) = whole(frame).filter(|ip| ip.protocol == TCP) {
+        if let Some(ip) = whole(frame).filter(|ip| ip.protocol == TCP && !ip.is_fragment) {
             // Whoever receives it will acknowledge it.
             let (src, dst) = ip.ends();
             self.sequences.entry((dst, src)).or_insert((isn(dst), 0)).1 = end_of(&ip);
@@ -165,7 +186,7 @@ impl Traffic {
 
     fn answer(&mut self, chance: &mut Chance, world: &World) -> Option<(usize, Vec<u8>)> {
         let (port, frame) = self.pick_sent(chance)?;
-        let about = whole(&frame).filter(read::Ip::has_ports)?;
+        let about = whole(&frame).filter(|ip| ip.has_ports() && !ip.is_later())?;
         let (src, dst) = about.ends();
         // Without NAT, answers pass here by mistake alone.
         if is_vip(world, dst.0) && !chance.one_in(8) {
@@ -247,12 +268,14 @@ impl Traffic {
             return None;
         }
         let kinds: &[[u8; 2]] = if about.is_v4 {
-            &[[3, 4], [3, 3], [3, 1], [11, 0], [12, 0], [5, 1], [4, 0]]
+            &[[3, 4], [3, 4], [3, 3], [3, 1], [3, 2], [3, 10], [3, 14], [11, 0], [12, 0], [12, 1], [5, 1], [4, 0]]
         } else {
-            &[[2, 0], [1, 4], [1, 0], [3, 0], [4, 1], [100, 0]]
+            &[[2, 0], [2, 0], [1, 4], [1, 0], [1, 1], [1, 5], [3, 0], [4, 0], [4, 1], [4, 2], [100, 0]]
         };
         let [kind, code] = chance.pick(kinds);
-        let rest = chance.pick(&[0, 1400, 1280, 576, 100]);
+        let rest = chance.pick(&[0, 1400, 1280, 1500, 576, 100, 6, 9, 40]);
+        // The pointer of ICMPv4 is the first byte of the word, and no other error has one.
+        let rest = if about.is_v4 && kind == 12 { rest << 24 } else { rest };
         let packet = icmp(&src.to_string(), &dst.to_string(), kind, code, rest, &quote);
         let packet = dress(chance, packet);
         let at = if chance.one_in(10) { chance.below(world.ports.len()) } else { port };
@@ -307,7 +330,7 @@ impl Traffic {
     fn neighbor(&mut self, chance: &mut Chance, world: &World) -> Option<(usize, Vec<u8>)> {
         let port = chance.below(world.ports.len());
         if chance.one_in(2) {
-            return Some((port, discovery(chance, world, port)));
+            return Some((port, neighbors::discovery(chance, world, port)));
         }
         let hosts = [
             "10.0.0.1",
@@ -344,59 +367,6 @@ impl Traffic {
         let newest = if chance.one_in(2) { self.sent.len().min(3) } else { self.sent.len() };
         (newest > 0).then(|| self.sent[self.sent.len() - 1 - chance.below(newest)].clone())
     }
-}
-
-/// A solicitation or an advertisement, most often a right one.
-fn discovery(chance: &mut Chance, world: &World, port: usize) -> Vec<u8> {
-    let hosts = ["fd00::1", "fd00::77", "fd01::11", "2001:db8:c::7", "fd00::2", "fd01::2", "2001:db8::26"];
-    let targets =
-        ["fd00::2", "fd01::2", "2001:db8::10", "2001:db8::26", "fd01::100", "fd00::77", "2001:db8::99", "ff02::1"];
-    let mac = own_mac(port);
-    let own = format!("fe80::aa:ff:fe{:02x}:{:x}", mac[3], word(&mac, 4));
-    let target = if chance.one_in(6) { own } else { chance.pick(&targets).to_owned() };
-    let from = if chance.one_in(8) { "::" } else { chance.pick(&hosts) };
-    let from_mac =
-        if chance.one_in(20) { own_mac(port) } else { mac_of(ip(if from == "::" { "fd00::77" } else { from })) };
-    let is_question = chance.below(4) > 0;
-    let wanted = octets(ip(&target));
-    let group = format!("ff02::1:ff{:02x}:{:x}", wanted[13], word(&wanted, 14));
-    let to = match chance.below(4) {
-        0 => target.clone(),
-        1 if !is_question => "ff02::1".to_owned(),
-        _ => group,
-    };
-    let mut body = wanted;
-    let kind = if is_question == chance.one_in(12) { 2 } else { 1 };
-    match chance.below(8) {
-        0 => {}
-        1 => body.extend(chance.pick(&[
-            [kind, 0, 1, 2, 3, 4, 5, 6],
-            [14, 1, 1, 2, 3, 4, 5, 6],
-            [kind, 2, 1, 2, 3, 4, 5, 6],
-        ])),
-        2 => body.extend([&[14, 1, 9, 9, 9, 9, 9, 9, kind, 1][..], &from_mac].concat()),
-        3 => body.extend([kind, 1, 0x33, 0x33, 0, 0, 0, 1]),
-        _ if from != "::" || chance.one_in(4) => body.extend([&[kind, 1][..], &from_mac].concat()),
-        _ => {}
-    }
-    let flags = chance.pick(&[0, 0x6000_0000, 0x2000_0000, 0xe000_0000]);
-    let code = u8::from(chance.one_in(20));
-    let mut packet = icmp(from, &to, if is_question { 135 } else { 136 }, code, flags, &body).ttl(255);
-    if chance.one_in(16) {
-        packet = packet.ttl(chance.pick(&[64, 254, 1]));
-    }
-    if chance.one_in(16) {
-        packet = packet.wrong_checksum();
-    }
-    let low = octets(ip(&to));
-    let to_mac = match chance.below(12) {
-        0 => BROADCAST,
-        1 => mac,
-        _ if low[0] != 0xff => mac,
-        _ => [0x33, 0x33, low[12], low[13], low[14], low[15]],
-    };
-    let tags: Vec<u16> = world.ports[port].vlan.into_iter().collect();
-    ethernet(to_mac, from_mac, &tags, packet::IPV6, &packet.bytes())
 }
 
 fn remember(list: &mut Vec<(usize, Vec<u8>)>, frame: (usize, Vec<u8>)) {

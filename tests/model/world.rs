@@ -80,7 +80,9 @@ impl Service {
 
     /// What full-NAT connects from.
     pub fn local_addresses(&self) -> Vec<IpAddr> {
-        let all = match (self.mode, self.vip.is_ipv4()) {
+        // Of the backends' family, whatever the VIP's is.
+        let is_v4 = self.backends.first().is_some_and(|backend| backend.address.is_ipv4());
+        let all = match (self.mode, is_v4) {
             (Mode::FullNat, true) => &["10.1.0.100"][..],
             (Mode::FullNat, false) => &["fd01::100"],
             _ => &[],
@@ -137,7 +139,7 @@ pub fn world(number: usize, variant: usize) -> World {
         0 => vec![wan(1500, &[]), lan(1400, None)],
         1 => vec![wan(1400, &[]), lan(1500, Some(100))],
         2 => vec![wan(1500, &["10.1.0.", "fd01::"])],
-        _ => vec![wan(1500, &[]), lan(1500, None)],
+        _ => vec![wan(1500, &[]), lan(1400, None)],
     };
     let mut services = services(number);
     vary(&mut services, variant);
@@ -212,6 +214,10 @@ fn services(number: usize) -> Vec<Service> {
         make("full4", "192.0.2.50", Some(80), true, Mode::FullNat, V4, Some(8080)),
         make("full4u", "192.0.2.50", None, false, Mode::FullNat, V4, None),
         make("full6", "2001:db8::50", Some(80), true, Mode::FullNat, V6, None),
+        make("full46", "192.0.2.51", Some(80), true, Mode::FullNat, V6, Some(8080)),
+        make("full46u", "192.0.2.51", None, false, Mode::FullNat, V6, None),
+        make("full64", "2001:db8::51", Some(80), true, Mode::FullNat, V4, Some(8080)),
+        make("full64u", "2001:db8::51", Some(53), false, Mode::FullNat, V4, None),
         make("dsr4", "192.0.2.30", Some(80), true, Mode::Dsr, V4, None),
         make("dsr6u", "2001:db8::30", Some(53), false, Mode::Dsr, V6, None),
     ];
