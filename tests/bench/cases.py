@@ -16,7 +16,7 @@ FLOODS = {"full10": 0.1, "full50": 0.5}
 class Case:
     """One line of the table."""
 
-    # gre, dsr, full-nat, nat (requests only) or nat-both (requests and replies).
+    # gre, ipip, gue, dsr, full-nat, nat (requests only) or nat-both (requests and replies).
     mode: str
     protocol: str
     family: int
@@ -53,7 +53,7 @@ class Case:
 
 def all_cases():
     """Every case there is, in the order in which they are measured."""
-    for mode in ("gre", "nat", "nat-both", "dsr", "full-nat"):
+    for mode in ("gre", "ipip", "gue", "nat", "nat-both", "dsr", "full-nat"):
         for protocol in ("udp", "tcp"):
             for family in (4, 6):
                 for flows in FLOWS:
