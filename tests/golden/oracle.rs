@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::case::{Case, Expect, Input, Kind};
 use crate::packet::*;
 use crate::pieces::whole;
-use crate::view::View;
+use crate::view::{View, quoted};
 
 /// What a rule that is broken looks like.
 pub type Check = Result<(), String>;
@@ -551,20 +551,6 @@ fn put_address(packet: &mut [u8], is_destination: bool, addr: IpAddr) {
     let (first, len) = if addr.is_ipv4() { (12, 4) } else { (8, 16) };
     let at = first + if is_destination { len } else { 0 };
     packet[at..at + len].copy_from_slice(&octets(addr));
-}
-
-/// Source, destination, protocol and where the upper layer begins, of a quote.
-fn quoted(quote: &[u8]) -> Result<(IpAddr, IpAddr, u8, usize), String> {
-    let cut = || "the quote is cut".to_owned();
-    if quote.first().ok_or_else(cut)? >> 4 == 4 {
-        let l4 = usize::from(quote[0] & 15) * 4;
-        quote.get(l4 + 3).ok_or_else(cut)?;
-        let addr = |at: usize| Some(IpAddr::from(<[u8; 4]>::try_from(quote.get(at..at + 4)?).ok()?));
-        return Ok((addr(12).ok_or_else(cut)?, addr(16).ok_or_else(cut)?, quote[9], l4));
-    }
-    quote.get(43).ok_or_else(cut)?;
-    let addr = |at: usize| Some(IpAddr::from(<[u8; 16]>::try_from(quote.get(at..at + 16)?).ok()?));
-    Ok((addr(8).ok_or_else(cut)?, addr(24).ok_or_else(cut)?, quote[6], 40))
 }
 
 /// An error that NAT passed on: type, code and second word stay, the quote is of the packet as its sender sent it.

@@ -1,4 +1,4 @@
-//! A frame as another library reads it.
+//! A frame as another library reads it, or a part of one as far as it is there.
 
 use std::net::IpAddr;
 
@@ -111,4 +111,18 @@ impl View {
         let byte = |at: usize| self.packet.get(self.l4 + at).copied().unwrap_or(0);
         u16::from_be_bytes([byte(at), byte(at + 1)])
     }
+}
+
+/// Source, destination, protocol and where the upper layer begins, of a quote.
+pub fn quoted(quote: &[u8]) -> Result<(IpAddr, IpAddr, u8, usize), String> {
+    let cut = || "the quote is cut".to_owned();
+    if quote.first().ok_or_else(cut)? >> 4 == 4 {
+        let l4 = usize::from(quote[0] & 15) * 4;
+        quote.get(l4 + 3).ok_or_else(cut)?;
+        let addr = |at: usize| Some(IpAddr::from(<[u8; 4]>::try_from(quote.get(at..at + 4)?).ok()?));
+        return Ok((addr(12).ok_or_else(cut)?, addr(16).ok_or_else(cut)?, quote[9], l4));
+    }
+    quote.get(43).ok_or_else(cut)?;
+    let addr = |at: usize| Some(IpAddr::from(<[u8; 16]>::try_from(quote.get(at..at + 16)?).ok()?));
+    Ok((addr(8).ok_or_else(cut)?, addr(24).ok_or_else(cut)?, quote[6], 40))
 }

@@ -30,7 +30,7 @@ use std::sync::LazyLock;
 
 use tidegate::control::config::Config;
 
-use packet::{ICMP, ICMP6};
+use packet::{ICMP, ICMP6, RST};
 use product::Product;
 use read::{Content, word};
 use reference::{Choices, Fate, Reference, Tuple};
@@ -110,8 +110,11 @@ impl Both {
                 self.process()
             }
             packet => {
-                self.burst.extend(self.traffic.frame(packet, &self.reference.world));
-                if self.burst.len() == 32 { self.process() } else { Ok(()) }
+                let frame = self.traffic.frame(packet, &self.reference.world);
+                // In a burst, what follows a RST may be looked at before it, and it is not the next one then.
+                let ends_burst = frame.as_ref().is_some_and(|(_, frame)| is_rst(frame));
+                self.burst.extend(frame);
+                if ends_burst || self.burst.len() == 32 { self.process() } else { Ok(()) }
             }
         }
     }
@@ -204,6 +207,11 @@ fn word_for(frame: &[u8], fate: &Fate) -> &'static str {
         Fate::Answered(_) => "answered",
         Fate::Dropped(reason) => reason,
     }
+}
+
+fn is_rst(frame: &[u8]) -> bool {
+    let Ok(read::Frame { content: Content::Ip(ip), .. }) = read::frame(frame) else { return false };
+    ip.tcp_flags() & RST != 0
 }
 
 /// How a frame is sent on.

@@ -135,7 +135,11 @@ impl Reference {
 
     /// What becomes of a frame that comes in by `port`.
     pub fn step(&mut self, port: usize, frame: &[u8], choose: Choose) -> Fate {
-        self.frame(port, frame, choose).unwrap_or_else(Fate::Dropped)
+        match self.frame(port, frame, choose).unwrap_or_else(Fate::Dropped) {
+            // Whoever says that it has our MAC address gets no answer: a switch would bring it back to us.
+            Fate::Answered(answer) if answer[..6] == self.world.ports[port].mac => Fate::Dropped("looped"),
+            fate => fate,
+        }
     }
 
     fn frame(&mut self, port: usize, bytes: &[u8], choose: Choose) -> Result<Fate, &'static str> {
