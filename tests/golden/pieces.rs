@@ -3,12 +3,12 @@
 use crate::oracle::{rule, same};
 use crate::packet::fix_header;
 
-/// A frame without what differs from start to start: the identification of what is or may be in fragments, and the checksum
-/// over it.
-pub fn without_identification(frame: &[u8]) -> Vec<u8> {
+/// A frame without what differs from start to start: the identification of what is or may be in fragments, with `drawn` of every
+/// IPv4 packet, since what comes from IPv6 has one that is drawn; and the checksum over it.
+pub fn without_identification(frame: &[u8], drawn: bool) -> Vec<u8> {
     let mut frame = frame.to_vec();
     match frame[12..14] {
-        [8, 0] if frame[20] & 0x40 == 0 => {
+        [8, 0] if drawn || frame[20] & 0x40 == 0 => {
             frame[18..20].fill(0);
             frame[24..26].fill(0);
         }
