@@ -42,6 +42,8 @@ pub fn read(service: &mut Reader<'_, '_, '_>) -> Option<(Health, HealthSpans)> {
     let (rise, _) = split(table.int("rise"));
     let (fall, _) = split(table.int("fall"));
     let (jitter, _) = split(table.int("jitter"));
+    let (panic_threshold, _) = split(table.int("panic_threshold"));
+    let (slow_start_ms, _) = split(table.duration_ms("slow_start"));
     let (port, _) = split(table.int("port"));
     let mut spans = HealthSpans::default();
     // Of a type that nobody knows, nobody knows the keys either; all the same each value must be good.
@@ -59,6 +61,8 @@ pub fn read(service: &mut Reader<'_, '_, '_>) -> Option<(Health, HealthSpans)> {
         rise: rise.unwrap_or(2),
         fall: fall.unwrap_or(3),
         jitter_percent: jitter.unwrap_or(10),
+        panic_threshold_percent: panic_threshold.unwrap_or(0),
+        slow_start: Duration::from_millis(slow_start_ms.unwrap_or(0)),
         port,
     };
     Some((health, spans))

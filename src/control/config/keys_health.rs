@@ -51,6 +51,20 @@ pub static HEALTH: TableDoc = TableDoc {
             "Percent of the interval by which a check may begin sooner, so that checks of many backends spread",
         ),
         key(
+            "panic_threshold",
+            Kind::Int { min: 0, max: 100 },
+            "0",
+            RELOAD,
+            "When fewer than this percent of the backends that are wanted up are healthy, all of them serve",
+        ),
+        key(
+            "slow_start",
+            Kind::Duration { min_ms: 0, max_ms: 3_600_000, step_ms: 1 },
+            "0",
+            RELOAD,
+            "How long the weight of a backend that was down and comes back grows to all of it, in ten steps or one a second",
+        ),
+        key(
             "port",
             Kind::Int { min: 1, max: 65_535 },
             "the backend's port",

@@ -23,6 +23,10 @@ pub struct Health {
     pub fall: u16,
     /// Percent of `interval` by which a check may begin sooner: 0..=50.
     pub jitter_percent: u8,
+    /// When fewer than so many percent of the backends that are wanted up are healthy, all serve: 0..=100.
+    pub panic_threshold_percent: u8,
+    /// How long the weight of a backend that comes back grows; zero for at once.
+    pub slow_start: Duration,
     /// Where checks go; `None` means the port that traffic goes to.
     pub port: Option<u16>,
 }

@@ -33,7 +33,17 @@ fn refusing() -> SocketAddr {
 
 fn health(check: HealthCheck) -> Health {
     let interval = Duration::from_secs(1);
-    Health { check, interval, timeout: SHORT, rise: 1, fall: 1, jitter_percent: 0, port: None }
+    Health {
+        check,
+        interval,
+        timeout: SHORT,
+        rise: 1,
+        fall: 1,
+        jitter_percent: 0,
+        panic_threshold_percent: 0,
+        slow_start: Duration::ZERO,
+        port: None,
+    }
 }
 
 /// Of a service over UDP, unless its check is changed.
