@@ -89,11 +89,15 @@ fn the_smallest_configurations_take_what_the_text_adds() {
         let lines = service.lines().filter(|line| !line.starts_with("port = ")).collect::<Vec<_>>();
         let config = good(&format!("{port}{}\n", lines.join("\n")));
         assert_eq!(config.services[0].port, None);
-        // Health checks of both types.
-        for kind in ["tcp", "http"] {
-            assert!(
-                good(&format!("{port}{service}[service.health]\ntype = \"{kind}\"\n")).services[0].health.is_some()
-            );
+        // Health checks of every type.
+        for kind in ["tcp", "http", "https", "udp", "dns", "ping", "exec"] {
+            let required = match kind {
+                "dns" => "query = \"www.example.com\"",
+                "exec" => "command = [\"/bin/sh\", \"-c\", \"exit 0\"]",
+                _ => "",
+            };
+            let health = format!("[service.health]\ntype = \"{kind}\"\n{required}\n");
+            assert!(good(&format!("{port}{service}{health}")).services[0].health.is_some());
         }
     }
 }

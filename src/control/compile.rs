@@ -47,6 +47,10 @@ pub enum CompileError {
 pub struct Overrides {
     health: HashMap<(String, String), bool>,
     state: HashMap<(String, String), State>,
+    /// Percent of its weight that a backend has while it comes back.
+    shares: HashMap<(String, String), u8>,
+    /// Services that serve all of their backends, since too few are healthy.
+    panics: HashSet<String>,
 }
 
 impl Overrides {
@@ -70,21 +74,60 @@ impl Overrides {
         self.state.get(&(service.to_owned(), backend.to_owned())).copied()
     }
 
+    /// Notes which part of its weight a backend has, in percent; `None` for all of it.
+    pub fn set_share(&mut self, (service, backend): &(String, String), percent: Option<u8>) {
+        set(&mut self.shares, service, backend, percent);
+    }
+
+    /// Which part of its weight a backend has, in percent; `None` for all of it.
+    pub fn share(&self, service: &str, backend: &str) -> Option<u8> {
+        self.shares.get(&(service.to_owned(), backend.to_owned())).copied()
+    }
+
+    /// Finds out which services have so few healthy backends that all of them are to serve. To be called when health,
+    /// states or the configuration have changed.
+    pub fn judge(&mut self, config: &Config) {
+        let panics = |service: &&config::Service| {
+            let threshold = service.health.as_ref().map_or(0, |health| usize::from(health.panic_threshold_percent));
+            let (healthy, wanted) = if threshold == 0 { return false } else { self.healthy(service) };
+            healthy * 100 < threshold * wanted
+        };
+        self.panics = config.services.iter().filter(panics).map(|service| service.name.clone()).collect();
+    }
+
+    /// Whether a service serves all of its backends, since too few are healthy.
+    pub fn panics(&self, service: &str) -> bool {
+        self.panics.contains(service)
+    }
+
+    /// How many backends of a service are wanted up and healthy, and how many are wanted up.
+    pub fn healthy(&self, service: &config::Service) -> (usize, usize) {
+        let wanted = service.backends.iter().filter(|b| self.wanted(service, b) == State::Up);
+        wanted.fold((0, 0), |(healthy, wanted), b| {
+            let is_healthy = self.health(&service.name, &b.name) != Some(false);
+            (healthy + usize::from(is_healthy), wanted + 1)
+        })
+    }
+
+    fn wanted(&self, service: &config::Service, backend: &config::Backend) -> State {
+        self.state(&service.name, &backend.name).unwrap_or(backend.state)
+    }
+
     /// Forgets what is not in `config` any more.
     pub fn retain(&mut self, config: &Config) {
         let names: HashSet<(String, String)> =
             config.services.iter().flat_map(|s| s.backends.iter().map(|b| (s.name.clone(), b.name.clone()))).collect();
         self.health.retain(|name, _| names.contains(name));
         self.state.retain(|name, _| names.contains(name));
+        self.shares.retain(|name, _| names.contains(name));
     }
 
     /// What the packet path does with a backend, all taken together: the administrator's word, and down if the checks
-    /// say so.
+    /// say so, unless too few backends would be left.
     pub fn effective(&self, service: &config::Service, backend: &config::Backend) -> State {
-        let wanted = self.state(&service.name, &backend.name).unwrap_or(backend.state);
         match self.health(&service.name, &backend.name) {
-            Some(false) => State::Down,
-            _ => wanted,
+            Some(false) if !self.panics(&service.name) => State::Down,
+            _ => self.wanted(service, backend),
         }
     }
 }
@@ -180,6 +223,12 @@ fn backend_key(service: &config::Service, backend: &config::Backend) -> BackendK
     }
 }
 
+/// A share of a weight is never nothing, for that would be no new connection at all.
+fn weight(weight: u16, percent: Option<u8>) -> u32 {
+    let whole = u32::from(weight);
+    percent.map_or(whole, |percent| (whole * u32::from(percent) / 100).max(1).min(whole))
+}
+
 fn port(port: &config::Port, facts: &PortFacts) -> PortSpec {
     let gateway4 = port.gateway.map(Into::into);
     let gateway6 = port.gateway6.map(Into::into);
@@ -209,12 +258,14 @@ fn service(service: &config::Service, overrides: &Overrides, ids: &mut impl Iter
     };
     let backends = service.backends.iter().zip(ids).map(|(b, id)| {
         let state = overrides.effective(service, b);
+        // Where dead ones serve as well, who is back is better than they are from the start.
+        let share = overrides.share(&service.name, &b.name).filter(|_| !overrides.panics(&service.name));
         BackendSpec {
             id,
             name: b.name.as_str().into(),
             address: b.address,
             port: if mode.is_nat() { b.port } else { None },
-            weight: b.weight.into(),
+            weight: weight(b.weight, share),
             serves: state != State::Down,
             admits: state == State::Up,
         }

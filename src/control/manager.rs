@@ -11,6 +11,7 @@ use super::checksums::Partial;
 use super::compile::{CompileError, Compiler, Overrides};
 use super::config::{self, Config, Errors, State, diff};
 use super::gauge::Gauges;
+use super::recovery::Recoveries;
 use super::status::{PortStatus, ReloadReport};
 use super::text;
 use crate::lb::handle::WorkerHandle;
@@ -56,6 +57,7 @@ pub struct Manager {
     partial: Partial,
     compiler: Compiler,
     healths: HashMap<Key, Health>,
+    recoveries: Recoveries,
 }
 
 /// Service and backend.
@@ -142,6 +144,7 @@ impl Manager {
             overrides: Overrides::default(),
             standings: HashMap::new(),
             healths: HashMap::new(),
+            recoveries: Recoveries::default(),
             progress: vec![Progress::default(); workers.len()],
             gauges: Gauges::start(started),
             partial: Partial::default(),
@@ -210,14 +213,16 @@ impl Manager {
             overrides.set_health(service, backend, None);
         }
         overrides.retain(&config);
+        overrides.judge(&config);
         let generation = publish(&mut self.compiler, &self.published, &config, &overrides)
             .map_err(|source| ReloadError::Compile { path: name.clone(), source })?;
         let changes = diff(&self.config, &config);
-        self.overrides = overrides;
+        let before = std::mem::replace(&mut self.overrides, overrides);
         self.config = config;
         self.loaded = path.to_owned();
         self.loaded_at = Instant::now();
         self.healths.retain(|key, _| !forgotten.contains(key));
+        self.note_panics(&before);
         self.update_standings();
         Ok(ReloadReport {
             path: name,
@@ -239,9 +244,11 @@ impl Manager {
     /// Why no snapshot could be made; nothing has changed then.
     pub fn set_health(&mut self, changes: &[HealthChange]) -> Result<(), CompileError> {
         let mut overrides = self.overrides.clone();
+        self.recoveries.begin(&self.config, changes, &mut overrides, Instant::now());
         for change in changes {
             overrides.set_health(&change.service, &change.backend, Some(change.healthy));
         }
+        overrides.judge(&self.config);
         let differs = self.config.services.iter().any(|service| {
             let differs = |b| overrides.effective(service, b) != self.overrides.effective(service, b);
             service.backends.iter().any(differs)
@@ -253,8 +260,41 @@ impl Manager {
         for change in changes {
             self.note_health(change, before.health(&change.service, &change.backend));
         }
+        self.note_panics(&before);
         self.update_standings();
         Ok(())
+    }
+
+    /// Gives backends that come back more of their weight; to be called once a second.
+    ///
+    /// # Errors
+    /// Why no snapshot could be made; it is tried again at the next step.
+    pub fn grow_weights(&mut self) -> Result<(), CompileError> {
+        let mut overrides = self.overrides.clone();
+        if self.recoveries.grow(&self.config, &mut overrides, Instant::now()) {
+            publish(&mut self.compiler, &self.published, &self.config, &overrides)?;
+            self.overrides = overrides;
+            self.update_standings();
+        }
+        Ok(())
+    }
+
+    fn note_panics(&self, before: &Overrides) {
+        for service in &self.config.services {
+            let name = &service.name;
+            let (did, does) = (before.panics(name), self.overrides.panics(name));
+            if did == does {
+                continue;
+            }
+            let (healthy, wanted) = self.overrides.healthy(service);
+            if does {
+                warn!(
+                    "service {name}: only {healthy} of {wanted} backends healthy, less than `panic_threshold`: all of them serve"
+                );
+            } else {
+                info!("service {name}: {healthy} of {wanted} backends healthy, they serve alone again");
+            }
+        }
     }
 
     fn note_health(&mut self, change: &HealthChange, before: Option<bool>) {
@@ -278,11 +318,10 @@ impl Manager {
         self.healths.insert(key, Health { since, reason: reason.clone() });
     }
 
-    /// How many backends of a service take new connections, and how many it has.
+    /// How many backends of a service are healthy and wanted up, and how many it has.
     fn taking_connections(&self, service: &str) -> (usize, usize) {
         let Some(service) = self.config.services.iter().find(|s| s.name == service) else { return (0, 0) };
-        let up = service.backends.iter().filter(|b| self.overrides.effective(service, b) == State::Up).count();
-        (up, service.backends.len())
+        (self.overrides.healthy(service).0, service.backends.len())
     }
 
     /// Looks how busy the workers are and whether they turn, and logs it where that has changed; to be called once a second.
@@ -323,11 +362,18 @@ impl Manager {
     fn reason(&self, service: &config::Service, backend: &config::Backend, key: &Key) -> String {
         let health = self.overrides.health(&service.name, &backend.name);
         let said = self.healths.get(key).map_or("", |health| health.reason.as_str());
+        let grows = match self.overrides.share(&service.name, &backend.name) {
+            Some(percent) => format!("; {percent} % of its weight for now"),
+            None => String::new(),
+        };
         match (health, self.overrides.state(&service.name, &backend.name), backend.state) {
+            (Some(false), ..) if self.overrides.panics(&service.name) => {
+                format!("health check: {said}; serves all the same, too few are healthy")
+            }
             (Some(false), ..) => format!("health check: {said}"),
             (_, Some(_), _) => "by command".to_owned(),
             (_, None, State::Drain | State::Down) => "configuration".to_owned(),
-            (Some(true), None, State::Up) => format!("health check: {said}"),
+            (Some(true), None, State::Up) => format!("health check: {said}{grows}"),
             (None, None, State::Up) if service.health.is_some() => "no health check result yet".to_owned(),
             (None, None, State::Up) => "not checked".to_owned(),
         }

@@ -12,6 +12,7 @@ pub mod host;
 pub mod manager;
 pub mod memory;
 mod quantiles;
+mod recovery;
 pub mod registry;
 pub mod replay;
 pub mod serve;

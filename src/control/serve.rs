@@ -135,7 +135,13 @@ pub(super) async fn run(
                     error!("health results could not be put into service: {error}");
                 }
             }
-            _ = every_second.tick() => shared.manager().watch_workers(),
+            _ = every_second.tick() => {
+                let mut manager = shared.manager();
+                manager.watch_workers();
+                if let Err(error) = manager.grow_weights() {
+                    error!("weights could not be put into service: {error}");
+                }
+            }
         }
     };
     server.abort();

@@ -118,7 +118,7 @@ fn check_service(service: &Service, spans: &ServiceSpans, findings: &mut Finding
     let Service { name, mode, backends, .. } = service;
     if service.port.is_none()
         && spans.port_is_good
-        && let Some(span) = &spans.health_without_port
+        && let Some(span) = &spans.health.without_port
     {
         let message = format!("[service.health] needs `port`: service `{name}` has every port of its VIP");
         findings.error(span, message);

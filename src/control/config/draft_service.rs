@@ -1,17 +1,17 @@
 //! One `[[service]]` with its tables as the model's values.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
 
 use toml::Spanned;
 
 use super::draft::split;
+use super::draft_health::{self, HealthSpans};
 use super::keys;
-use super::model::{Backend, Health, HealthCheck, Service, Timeouts};
+use super::model::{Backend, Service, Timeouts};
 use super::reader::{Reader, is_usable};
 use super::source::Span;
-use super::values::{dscp, ports, status};
-use super::words::{ClientAddress, Echo, HealthType, Mode, MtuPolicy, Protocol, Scheduler, State};
+use super::values::{dscp, ports};
+use super::words::{ClientAddress, Echo, Mode, MtuPolicy, Protocol, Scheduler, State};
 
 /// Places of a service's values; `None` where a value is left out or bad.
 pub struct ServiceSpans {
@@ -35,8 +35,7 @@ pub struct ServiceSpans {
     pub local_address_spans: Option<Vec<Span>>,
     pub maglev_size: Option<Span>,
     pub echo: Option<Span>,
-    /// The table, where there is one and `port` in it is left out.
-    pub health_without_port: Option<Span>,
+    pub health: HealthSpans,
     /// One for each of the service's backends.
     pub backends: Vec<BackendSpans>,
 }
@@ -76,7 +75,7 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
     let (local_addresses, local_address_spans) = read_local_addresses(&mut table);
     let (local_ports, _) = split(table.parsed("local_ports", ports));
     let timeouts = read_timeouts(&mut table);
-    let (health, health_without_port) = read_health(&mut table).unzip();
+    let (health, health_spans) = draft_health::read(&mut table).unzip();
     let (backends, backend_spans) = read_backends(&mut table);
     let service = Service {
         name: name.unwrap_or_default(),
@@ -119,7 +118,7 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
         local_address_spans,
         maglev_size: maglev_size_span,
         echo: echo_span,
-        health_without_port: health_without_port.flatten(),
+        health: health_spans.unwrap_or_default(),
         backends: backend_spans,
     };
     (service, spans)
@@ -157,69 +156,6 @@ fn read_timeouts(table: &mut Reader<'_, '_, '_>) -> Timeouts {
         *seconds = read.unwrap_or(*seconds);
     }
     timeouts
-}
-
-/// With the place of the table where the port is left out.
-fn read_health(table: &mut Reader<'_, '_, '_>) -> Option<(Health, Option<Span>)> {
-    let mut table = table.table("health", &keys::HEALTH)?;
-    let (kind, _) = split(table.word("type"));
-    let (interval_ms, _) = split(table.duration_ms("interval"));
-    let (timeout_ms, timeout_span) = split(table.duration_ms("timeout"));
-    let interval_ms = interval_ms.unwrap_or(2000);
-    if let (Some(timeout), Some(span)) = (timeout_ms, timeout_span)
-        && timeout > interval_ms
-    {
-        let message =
-            format!("`timeout` is {timeout}ms, longer than the interval of {interval_ms}ms: checks would overlap");
-        table.findings.error(&span, message);
-    }
-    let (rise, _) = split(table.int("rise"));
-    let (fall, _) = split(table.int("fall"));
-    let (port, _) = split(table.int("port"));
-    let check = read_check(&mut table, kind);
-    let health = Health {
-        check,
-        interval: Duration::from_millis(interval_ms),
-        timeout: Duration::from_millis(timeout_ms.unwrap_or(interval_ms.min(1000))),
-        rise: rise.unwrap_or(2),
-        fall: fall.unwrap_or(3),
-        port,
-    };
-    let without_port = (!table.has("port")).then(|| table.header());
-    Some((health, without_port))
-}
-
-fn read_check(table: &mut Reader<'_, '_, '_>, kind: Option<HealthType>) -> HealthCheck {
-    let path = table.text("path").filter(|path| {
-        // A space or a control character would end the request line early (RFC 9112 section 3).
-        let good = path.get_ref().starts_with('/') && path.get_ref().bytes().all(|b| b.is_ascii_graphic());
-        if !good {
-            let message = "`path` must begin with / and have no spaces; other characters are written as %XX";
-            table.findings.error(&path.span(), message);
-        }
-        good
-    });
-    let host = table.text("host").filter(|host| {
-        let good = host.get_ref().bytes().all(|b| b.is_ascii_graphic());
-        if !good {
-            table.findings.error(&host.span(), "`host` must be a host name or an address, without spaces");
-        }
-        good
-    });
-    let status = table.read("status", |value, _| status(value));
-    if kind.is_some_and(|kind| !matches!(kind, HealthType::Http | HealthType::Https)) || !table.has("type") {
-        for name in ["path", "host", "status"] {
-            if let Some(span) = table.key_span(name) {
-                table.findings.error(&span, format!("`{name}` is for health checks of type \"http\" only"));
-            }
-        }
-        return HealthCheck::Tcp;
-    }
-    HealthCheck::Http {
-        path: path.map_or_else(|| "/".into(), |path| path.into_inner()),
-        host: host.map(|host| host.into_inner()),
-        status: status.map_or(200..=399, |status| status.into_inner()),
-    }
 }
 
 fn read_backends(table: &mut Reader<'_, '_, '_>) -> (Vec<Backend>, Vec<BackendSpans>) {

@@ -1,9 +1,8 @@
 //! Every key the parser knows, with its type, range, default and meaning: the parser, the messages and the tests of the
 //! documentation read this one table.
 
-use super::words::{
-    ClientAddress, Echo, HealthType, HostPath, Idle, Mode, MtuPolicy, Protocol, Scheduler, Spread, State, Word,
-};
+pub use super::keys_health::HEALTH;
+use super::words::{ClientAddress, Echo, HostPath, Idle, Mode, MtuPolicy, Protocol, Scheduler, Spread, State, Word};
 
 /// One table of the file.
 #[derive(Debug)]
@@ -75,7 +74,7 @@ pub enum Kind {
     HexKey,
     /// A count, or a list of lcores.
     Workers,
-    /// HTTP status or a range of them.
+    /// HTTP status, a range of them or a list of both.
     Status,
     /// A list of texts.
     Texts,
@@ -127,11 +126,17 @@ pub const EAL_ARGS_MAX: usize = 256;
 pub const TEXT_BYTES_MAX: usize = 1024;
 
 /// `true` or `false`.
-const FLAG: Kind = Kind::Other { what: "boolean", range: "true, false", expected: "true or false" };
+pub(super) const FLAG: Kind = Kind::Other { what: "boolean", range: "true, false", expected: "true or false" };
 const INIT: When = When::Init;
-const RELOAD: When = When::Reload;
+pub(super) const RELOAD: When = When::Reload;
 
-const fn key(name: &'static str, kind: Kind, default: &'static str, when: When, meaning: &'static str) -> KeyDoc {
+pub(super) const fn key(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    when: When,
+    meaning: &'static str,
+) -> KeyDoc {
     KeyDoc { name, kind, default, when, meaning }
 }
 
@@ -408,42 +413,6 @@ pub static TIMEOUTS: TableDoc = TableDoc {
     ],
 };
 
-const CHECKS_IN_A_ROW: Kind = Kind::Int { min: 1, max: 100 };
-
-/// `[service.health]`.
-pub static HEALTH: TableDoc = TableDoc {
-    heading: "[service.health]",
-    keys: &[
-        key("type", Kind::Word(words::<HealthType>), "\"tcp\"", RELOAD, "What one check does"),
-        key(
-            "interval",
-            Kind::Duration { min_ms: 50, max_ms: 3_600_000, step_ms: 1 },
-            "2",
-            RELOAD,
-            "From the start of one check to the start of the next",
-        ),
-        key(
-            "timeout",
-            Kind::Duration { min_ms: 10, max_ms: 3_600_000, step_ms: 1 },
-            "1, or interval if that is shorter",
-            RELOAD,
-            "A check that takes longer has failed; never longer than the interval",
-        ),
-        key("rise", CHECKS_IN_A_ROW, "2", RELOAD, "Good checks in a row that bring a backend up"),
-        key("fall", CHECKS_IN_A_ROW, "3", RELOAD, "Failed checks in a row that take a backend down"),
-        key(
-            "port",
-            Kind::Int { min: 1, max: 65_535 },
-            "the backend's port",
-            RELOAD,
-            "Port that is checked; required if the service has every port",
-        ),
-        key("path", Kind::Text(TEXT_BYTES_MAX), "\"/\"", RELOAD, "`http`: target of the request, from `/` on"),
-        key("host", Kind::Text(255), "address and port", RELOAD, "`http`: the `Host` header"),
-        key("status", Kind::Status, "\"200-399\"", RELOAD, "`http`: good status, or a range of them"),
-    ],
-};
-
 /// `[[service.backend]]`.
 pub static BACKEND: TableDoc = TableDoc {
     heading: "[[service.backend]]",
@@ -516,7 +485,7 @@ impl Kind {
             Self::Address | Self::Address4 | Self::Address6 => "address",
             Self::Mac => "MAC address",
             Self::Workers => "integer or list",
-            Self::Status => "integer or string",
+            Self::Status => "integer, string or list",
             Self::Texts | Self::Addresses | Self::Networks => "list",
             Self::Neighbors | Self::Table(_) => "table",
             Self::Tables(_) => "tables",
@@ -574,7 +543,7 @@ impl Kind {
             Self::Mac => "the MAC address of one station, such as \"02:00:00:00:00:01\"".into(),
             Self::HexKey => "a string of 32 hex digits".into(),
             Self::Workers => format!("1 to {WORKERS_MAX}, or a list of lcores from 0 to {LCORE_MAX}"),
-            Self::Status => "a status from 100 to 599, or a range such as \"200-399\"".into(),
+            Self::Status => "a status from 100 to 599, a range such as \"200-399\", or a list of them".into(),
             Self::Texts => format!("a list of at most {EAL_ARGS_MAX} strings"),
             Self::Addresses => format!("a list of at most {ADDRESSES_MAX} IPv4 or IPv6 addresses"),
             Self::Networks => format!("a list of at most {ADDRESSES_MAX} addresses such as \"10.0.0.2/24\""),

@@ -1,15 +1,20 @@
 //! The configuration file: read, checked as a whole, and compared with another.
 
+mod authority;
+mod check_files;
 mod check_local;
 mod check_ports;
 mod check_services;
 mod compare;
 mod draft;
+mod draft_health;
 mod draft_service;
 mod errors;
 pub mod keys;
+mod keys_health;
 mod load;
 mod model;
+mod model_health;
 mod net;
 pub mod reader;
 mod report;
@@ -19,15 +24,18 @@ pub mod suggest;
 pub mod values;
 mod words;
 
+pub use authority::Authority;
 pub use compare::{Diff, diff};
 pub use errors::{Diagnostic, Errors, Place};
 pub use load::{FILE_BYTES_MAX, parse_table, read_text};
-pub use model::{Backend, Config, Control, Dataplane, Health, HealthCheck, Port, Service, Timeouts, Workers};
+pub use model::{Backend, Config, Control, Dataplane, Port, Service, Timeouts, Workers};
+pub use model_health::{DnsCheck, Health, HealthCheck, HttpCheck, Statuses, TlsCheck, UdpCheck};
 pub use net::{IpNet, same_family};
 pub use report::{Report, check};
 pub use route::Route;
 pub use words::{
-    ClientAddress, Echo, HealthType, HostPath, Idle, Mode, MtuPolicy, Protocol, Scheduler, Spread, State, Word,
+    ClientAddress, DnsCode, DnsRecord, Echo, HealthType, HostPath, Idle, Mode, MtuPolicy, Protocol, Scheduler, Spread,
+    State, Word,
 };
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::errors::Diagnostic;
+use super::model_health::Health;
 use super::net::IpNet;
 use super::words::{ClientAddress, Echo, HostPath, Idle, Mode, MtuPolicy, Protocol, Scheduler, Spread, State};
 use crate::lb::punt::PuntRates;
@@ -222,37 +223,4 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self { tcp_syn_s: 30, tcp_established_s: 7440, tcp_fin_s: 10, udp_s: 300, udp_oneway_s: 60, icmp_echo_s: 60 }
     }
-}
-
-/// `[service.health]`: how backends are checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Health {
-    /// What one check does.
-    pub check: HealthCheck,
-    /// From the start of one check to the start of the next.
-    pub interval: Duration,
-    /// A check that takes longer has failed; never longer than `interval`.
-    pub timeout: Duration,
-    /// Good checks in a row that bring a backend up.
-    pub rise: u16,
-    /// Failed checks in a row that take a backend down.
-    pub fall: u16,
-    /// Where checks connect to; `None` means the port that traffic goes to.
-    pub port: Option<u16>,
-}
-
-/// What a health check does, `type` in the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HealthCheck {
-    /// A TCP connection opens.
-    Tcp,
-    /// `GET` answers with a good status.
-    Http {
-        /// Target of the request, beginning with `/`.
-        path: String,
-        /// `Host` header; `None` means the address and port that are checked.
-        host: Option<String>,
-        /// Good status codes, inside 100..=599.
-        status: RangeInclusive<u16>,
-    },
 }

@@ -1,10 +1,12 @@
 //! Single values: text of the file to the types of the model.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
 use toml::de::DeValue;
 
+use super::keys_health::STATUSES_MAX;
+use super::words::DnsRecord;
 use crate::wire::ethernet::MacAddr;
 
 /// The milliseconds of `30`, `0.5`, `"500ms"`, `"30s"`, `"2m"` or `"1h"`.
@@ -61,8 +63,14 @@ pub fn hash_key(text: &str) -> Option<[u8; 16]> {
     digits.is_empty().then_some(key)
 }
 
-/// `200`, `"200"` or `"200-399"`, inside 100..=599.
-pub fn status(value: &DeValue<'_>) -> Option<RangeInclusive<u16>> {
+/// `200`, `"200"`, `"200-399"` or a list of them, inside 100..=599.
+pub fn statuses(value: &DeValue<'_>) -> Option<Vec<RangeInclusive<u16>>> {
+    let Some(items) = value.as_array() else { return Some(vec![status(value)?]) };
+    let good = (1..=STATUSES_MAX).contains(&items.len());
+    good.then(|| items.iter().map(|item| status(item.get_ref())).collect()).flatten()
+}
+
+fn status(value: &DeValue<'_>) -> Option<RangeInclusive<u16>> {
     let code = |text: &str| {
         let digits = text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit());
         text.parse::<u16>().ok().filter(|code| digits && (100..=599).contains(code))
@@ -79,6 +87,53 @@ pub fn status(value: &DeValue<'_>) -> Option<RangeInclusive<u16>> {
         _ => return None,
     };
     (!range.is_empty()).then_some(range)
+}
+
+/// The bytes of a text, or of `hex:` and two digits for each; at most `bytes_max`.
+pub fn payload(text: &str, bytes_max: usize) -> Option<Vec<u8>> {
+    let bytes = match text.strip_prefix("hex:") {
+        Some(digits) if digits.is_ascii() => {
+            let pairs = digits.as_bytes().chunks(2);
+            pairs.map(|pair| hex_byte(std::str::from_utf8(pair).ok()?)).collect::<Option<Vec<u8>>>()?
+        }
+        Some(_) => return None,
+        None => text.as_bytes().to_vec(),
+    };
+    (bytes.len() <= bytes_max).then_some(bytes)
+}
+
+/// A name of DNS without the dot at its end, empty for the root (RFC 1035 section 3.1).
+pub fn dns_name(text: &str) -> Option<String> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_graphic());
+    let good = text == "." || (name.len() <= 253 && name.split('.').all(is_label));
+    good.then(|| name.to_owned())
+}
+
+/// What a record is to say, in the form that records are compared in.
+///
+/// # Errors
+/// What it must be.
+pub fn dns_answer(record: DnsRecord, text: &str) -> Result<String, &'static str> {
+    let name = |text: &str| dns_name(text).map(|name| name.to_ascii_lowercase());
+    let numbers = |text: &str, count: usize| -> Option<String> {
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
+        let (host, before) = words.split_last()?;
+        let before: Vec<u16> = before.iter().map(|word| word.parse().ok()).collect::<Option<_>>()?;
+        let before: Vec<String> = before.iter().map(ToString::to_string).collect();
+        (before.len() == count).then_some(format!("{} {}", before.join(" "), name(host)?))
+    };
+    match record {
+        DnsRecord::A => text.parse::<Ipv4Addr>().map(|address| address.to_string()).map_err(|_| "an IPv4 address"),
+        DnsRecord::Aaaa => text.parse::<Ipv6Addr>().map(|address| address.to_string()).map_err(|_| "an IPv6 address"),
+        DnsRecord::Cname | DnsRecord::Ns | DnsRecord::Ptr => name(text).ok_or("a DNS name"),
+        DnsRecord::Mx => numbers(text, 1).ok_or("a preference and a DNS name, such as \"10 mail.example.com\""),
+        DnsRecord::Srv => {
+            numbers(text, 3).ok_or("priority, weight, port and a DNS name, such as \"0 5 443 www.example.com\"")
+        }
+        DnsRecord::Txt => Ok(text.to_owned()),
+        DnsRecord::Soa => Err("left out"),
+    }
 }
 
 /// `FIRST-LAST`, inside 1..=65535.
@@ -198,13 +253,59 @@ mod tests {
     }
 
     #[test]
-    fn statuses() {
-        let range = |text| with_value(text, status);
-        assert_eq!(range("200"), Some(200..=200));
-        assert_eq!(range("'204'"), Some(204..=204));
-        assert_eq!(range("'200-399'"), Some(200..=399));
-        for text in ["99", "600", "'399-200'", "'200-'", "'-'", "''", "'+20'", "'2xx'", "2e2", "-200"] {
-            assert_eq!(range(text), None, "{text}");
+    fn status_codes() {
+        let ranges = |text| with_value(text, statuses);
+        assert_eq!(ranges("200"), Some(vec![200..=200]));
+        assert_eq!(ranges("'204'"), Some(vec![204..=204]));
+        assert_eq!(ranges("'200-399'"), Some(vec![200..=399]));
+        assert_eq!(ranges("[200, '301-302', '404']"), Some(vec![200..=200, 301..=302, 404..=404]));
+        for text in
+            ["99", "600", "'399-200'", "'200-'", "'-'", "''", "'+20'", "'2xx'", "2e2", "-200", "[]", "[99]", "[[200]]"]
+        {
+            assert_eq!(ranges(text), None, "{text}");
+        }
+        assert_eq!(ranges(&format!("[{}]", "200,".repeat(65))), None);
+    }
+
+    #[test]
+    fn payloads() {
+        assert_eq!(payload("PING\r\n", 6), Some(b"PING\r\n".to_vec()));
+        assert_eq!((payload("", 6), payload("hex:", 6)), (Some(vec![]), Some(vec![])));
+        assert_eq!(payload("hex:00fFa0", 3), Some(vec![0, 0xff, 0xa0]));
+        for bad in ["1234567", "hex:0", "hex:0g", "hex:00 1", "hex:00010203040506", "hex:\u{e4}"] {
+            assert_eq!(payload(bad, 6), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_of_dns() {
+        for (text, name) in
+            [("www.example.com", "www.example.com"), ("Example.", "Example"), (".", ""), ("_a._b", "_a._b")]
+        {
+            assert_eq!(dns_name(text).as_deref(), Some(name));
+        }
+        let label = "a".repeat(63);
+        let longest = format!("{label}.{label}.{label}.{}", "a".repeat(61));
+        assert!(dns_name(&longest).is_some() && dns_name(&format!("{longest}a")).is_none());
+        for bad in ["", "..", "a..b", ".a", "a b", "\u{e4}.de", &format!("{label}a")] {
+            assert_eq!(dns_name(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn answers_of_dns() {
+        let read = |record, text| dns_answer(record, text).ok();
+        assert_eq!(read(DnsRecord::Aaaa, "2001:DB8:0::1").as_deref(), Some("2001:db8::1"));
+        assert_eq!(read(DnsRecord::Ns, "NS1.Example.").as_deref(), Some("ns1.example"));
+        assert_eq!(read(DnsRecord::Mx, "010  Mail.example.").as_deref(), Some("10 mail.example"));
+        assert_eq!(read(DnsRecord::Srv, "0 5 443 www.example").as_deref(), Some("0 5 443 www.example"));
+        assert_eq!(read(DnsRecord::Txt, "As It Is ").as_deref(), Some("As It Is "));
+        let bad =
+            [(DnsRecord::A, "::1"), (DnsRecord::Aaaa, "1.2.3.4"), (DnsRecord::Mx, "mail"), (DnsRecord::Mx, "1 2 mail")];
+        for (record, text) in
+            bad.into_iter().chain([(DnsRecord::Srv, "1 2 x"), (DnsRecord::Soa, "x"), (DnsRecord::Ptr, "a b")])
+        {
+            assert_eq!(read(record, text), None, "{record} {text}");
         }
     }
 

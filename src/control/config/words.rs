@@ -199,6 +199,81 @@ words! {
         Dns = "dns",
         /// An ICMP echo is answered.
         Ping = "ping",
+        /// A program ends well.
+        Exec = "exec",
     }
-    supported: Tcp Http
+    supported: Tcp Http Https Udp Dns Ping Exec
+}
+
+words! {
+    /// Types of DNS records that a check can ask for (RFC 1035, RFC 2782, RFC 3596).
+    DnsRecord {
+        /// IPv4 address.
+        A = "A",
+        /// IPv6 address.
+        Aaaa = "AAAA",
+        /// Other name of.
+        Cname = "CNAME",
+        /// Mail server.
+        Mx = "MX",
+        /// Name server.
+        Ns = "NS",
+        /// Name of an address.
+        Ptr = "PTR",
+        /// Start of a zone.
+        Soa = "SOA",
+        /// Place of a service.
+        Srv = "SRV",
+        /// Text.
+        Txt = "TXT",
+    }
+    supported: A Aaaa Cname Mx Ns Ptr Soa Srv Txt
+}
+
+words! {
+    /// Response codes of DNS (RFC 1035 section 4.1.1).
+    DnsCode {
+        /// The name exists.
+        NoError = "noerror",
+        /// The query was not understood.
+        FormErr = "formerr",
+        /// The server could not answer.
+        ServFail = "servfail",
+        /// There is no such name.
+        NxDomain = "nxdomain",
+        /// The server does not do that.
+        NotImp = "notimp",
+        /// The server does not want to.
+        Refused = "refused",
+    }
+    supported: NoError FormErr ServFail NxDomain NotImp Refused
+}
+
+impl DnsRecord {
+    /// Its number on the wire.
+    pub fn number(self) -> u16 {
+        match self {
+            Self::A => 1,
+            Self::Ns => 2,
+            Self::Cname => 5,
+            Self::Soa => 6,
+            Self::Ptr => 12,
+            Self::Mx => 15,
+            Self::Txt => 16,
+            Self::Aaaa => 28,
+            Self::Srv => 33,
+        }
+    }
+}
+
+impl DnsCode {
+    /// Its number on the wire.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The code of a number; `None` for one without a name here.
+    pub fn of_number(number: u8) -> Option<Self> {
+        Self::WORDS.iter().map(|(_, code)| *code).find(|code| code.number() == number)
+    }
 }

@@ -1,104 +1,86 @@
 //! One check of one backend, whatever its type.
 
-use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
 
-use super::{http, tcp};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::fault::{Deadline, Fault, Outcome};
+use super::limits::Limits;
+use super::target::Target;
+use super::tls::Tls;
+use super::{dns, exec, http, ping, tcp, udp};
 use crate::control::config::HealthCheck;
-use crate::control::text;
+use crate::control::manager::Key;
 
-/// How a check ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The backend is well; how that showed.
-    Good(String),
-    /// The backend failed; how.
-    Failed(String),
-    /// This host could not even ask, so nothing is known; why.
-    NotRun(String),
+/// A check that can be run again and again.
+pub struct Check {
+    target: Target,
+    /// What the TLS of all its connections goes by; or why there can be none.
+    tls: Option<Result<Tls, Fault>>,
+    command: Option<exec::Command>,
 }
 
-/// Runs one check; it ends after `timeout` at the latest.
-pub async fn run(check: &HealthCheck, address: SocketAddr, timeout: Duration) -> Outcome {
-    let ended = tokio::time::timeout(timeout, async {
-        match check {
-            HealthCheck::Tcp => tcp::check(address).await,
-            HealthCheck::Http { path, host, status } => http::check(address, path, host.as_deref(), status).await,
-        }
-    });
-    match ended.await {
-        Ok(Ok(how)) => Outcome::Good(how),
-        Ok(Err(fault)) => fault.into(),
-        Err(_) => Outcome::Failed(format!("no answer in {}", seconds(timeout))),
+impl Check {
+    /// Of the backend `key`.
+    pub fn new(key: &Key, target: Target) -> Self {
+        let tls = match &target.health.check {
+            HealthCheck::Http(http) => http.tls.as_ref().map(|tls| Tls::new(tls, http.host.as_deref(), target.address)),
+            _ => None,
+        };
+        let command = match &target.health.check {
+            HealthCheck::Exec(words) => Some(exec::Command::new(words, key, &target)),
+            _ => None,
+        };
+        Self { target, tls, command }
     }
-}
 
-/// Why a check is not good.
-#[derive(Debug, thiserror::Error)]
-pub enum Fault {
-    /// On the way to the backend, or in this host.
-    #[error("{}", describe(.0))]
-    Io(#[from] io::Error),
-    /// The backend answered, and not as it should.
-    #[error("{0}")]
-    Answer(String),
-}
-
-impl From<Fault> for Outcome {
-    fn from(fault: Fault) -> Self {
-        match &fault {
-            // Taking every backend down because this process has no socket left would be the worst answer.
-            Fault::Io(error) if is_local(error) => Self::NotRun(fault.to_string()),
-            _ => Self::Failed(fault.to_string()),
-        }
+    /// Where checks of this kind wait for their turn.
+    pub fn permits<'l>(&self, limits: &'l Limits) -> &'l Arc<Semaphore> {
+        if self.command.is_some() { &limits.programs } else { &limits.sockets }
     }
-}
 
-/// EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL: the host ran out of something.
-fn is_local(error: &io::Error) -> bool {
-    const EMFILE: i32 = 24;
-    const ENFILE: i32 = 23;
-    const ENOBUFS: i32 = 105;
-    const ENOMEM: i32 = 12;
-    const EADDRNOTAVAIL: i32 = 99;
-    error.raw_os_error().is_some_and(|code| [EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL].contains(&code))
-}
+    /// Runs it once; it ends after its timeout at the latest.
+    pub async fn run(&self) -> Outcome {
+        let deadline = Deadline::after(self.target.health.timeout);
+        let ended = match &self.command {
+            // It has to clean up behind its timeout.
+            Some(command) => command.run(&deadline).await,
+            None => self.ask(&deadline).await,
+        };
+        ended.map_or_else(Outcome::from, Outcome::Good)
+    }
 
-/// As an operator says it, without the number of the error.
-fn describe(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
-        io::ErrorKind::HostUnreachable => "no route to host".to_owned(),
-        io::ErrorKind::NetworkUnreachable => "this host has no route to the backend's network".to_owned(),
-        _ => {
-            let text = error.to_string();
-            text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+    async fn ask(&self, deadline: &Deadline) -> Result<String, Fault> {
+        let Target { address, port, over_tcp, health } = &self.target;
+        let at = SocketAddr::new(*address, port.unwrap_or(0));
+        match &health.check {
+            HealthCheck::Tcp => {
+                tcp::connect(at, deadline).await?;
+                Ok("accepts connections".to_owned())
+            }
+            HealthCheck::Http(http) => {
+                let stream = tcp::connect(at, deadline).await?;
+                match &self.tls {
+                    None => http::check(stream, at, http, deadline).await,
+                    Some(Ok(tls)) => http::check(tls.connect(stream, deadline).await?, at, http, deadline).await,
+                    Some(Err(fault)) => Err(fault.clone()),
+                }
+            }
+            HealthCheck::Udp(udp) => udp::check(at, udp, deadline).await,
+            HealthCheck::Dns(dns) => dns::check(at, dns, *over_tcp, deadline).await,
+            HealthCheck::Ping => ping::check(*address, deadline).await,
+            // Run by its command.
+            HealthCheck::Exec(_) => Err(Fault::Local("this check has no command".to_owned())),
         }
     }
-}
 
-fn seconds(timeout: Duration) -> String {
-    if timeout.subsec_millis() == 0 { text::duration(timeout) } else { format!("{} ms", timeout.as_millis()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_hosts_own_shortage_is_no_verdict() {
-        let outcome = |code| Outcome::from(Fault::Io(io::Error::from_raw_os_error(code)));
-        assert_eq!(outcome(111), Outcome::Failed("connection refused".into()));
-        assert_eq!(outcome(113), Outcome::Failed("no route to host".into()));
-        assert_eq!(outcome(24), Outcome::NotRun("too many open files".into()));
-        assert!(matches!(outcome(99), Outcome::NotRun(_)));
-    }
-
-    #[test]
-    fn timeouts_read_well() {
-        assert_eq!(seconds(Duration::from_millis(1500)), "1500 ms");
-        assert_eq!(seconds(Duration::from_secs(2)), "2 s");
+    /// When the next check begins after one that began at `started`: up to the jitter sooner than the interval, so that
+    /// a dead backend is never found later than the interval promises. `share` is from 0 to 1.
+    pub fn next_after(&self, started: Instant, share: f64) -> Instant {
+        let health = &self.target.health;
+        let jitter = health.interval * u32::from(health.jitter_percent) / 100;
+        started + health.interval - jitter.mul_f64(share.clamp(0.0, 1.0))
     }
 }

@@ -1,31 +1,41 @@
 //! Health checks: one task a backend, and the results that change something.
 
 mod check;
+mod dns;
+mod dns_message;
+mod exec;
+mod fault;
 mod http;
+mod limits;
+mod ping;
+mod target;
 mod task;
 mod tcp;
+mod tls;
+mod udp;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-pub use check::Outcome;
-pub use task::{Standing, Target};
+pub use fault::Outcome;
+pub use target::Target;
+pub use task::Standing;
+
+use limits::Limits;
 
 use super::config::Config;
 use super::manager::{HealthChange, Key};
 
-/// Checks that run at the same moment: each holds a socket, and the process has 1,024 of them by default.
-const CHECKS_MAX: usize = 512;
 /// Results that may wait to be taken over; a task with one more waits.
 const RESULTS_MAX: usize = 4096;
 
 /// Runs the checks that the configuration asks for. Lives on a tokio runtime.
 pub struct Supervisor {
     tasks: HashMap<Key, Task>,
-    permits: Arc<Semaphore>,
+    limits: Arc<Limits>,
     serial: u64,
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
@@ -54,7 +64,7 @@ impl Drop for Task {
 impl Default for Supervisor {
     fn default() -> Self {
         let (sender, events) = mpsc::channel(RESULTS_MAX);
-        Self { tasks: HashMap::new(), permits: Arc::new(Semaphore::new(CHECKS_MAX)), serial: 0, sender, events }
+        Self { tasks: HashMap::new(), limits: Arc::default(), serial: 0, sender, events }
     }
 }
 
@@ -109,7 +119,7 @@ impl Supervisor {
         self.serial += 1;
         let serial = self.serial;
         let sender = self.sender.clone();
-        let permits = self.permits.clone();
+        let limits = self.limits.clone();
         let name = key.clone();
         let report = move |healthy, reason| {
             let event = Event { key: name.clone(), serial, healthy, reason };
@@ -117,7 +127,7 @@ impl Supervisor {
             // Fails only when the supervisor is gone, and the task with it.
             async move { _ = sender.send(event).await }
         };
-        let handle = tokio::spawn(task::run(key.clone(), target.clone(), known, permits, report));
+        let handle = tokio::spawn(task::run(key.clone(), target.clone(), known, limits, report));
         self.tasks.insert(key, Task { target, serial, handle });
     }
 }

@@ -1,39 +1,20 @@
 //! The endless check of one backend, and when its results count.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::debug;
 
-use super::check::{self, Outcome};
-use crate::control::config::{Backend, Health, Service};
+use super::check::Check;
+use super::fault::Outcome;
+use super::limits::Limits;
+use super::target::Target;
 use crate::control::manager::Key;
 
 /// Longest wait before the first check: checks of many backends are spread over it.
 const FIRST_WAIT_MAX: Duration = Duration::from_secs(1);
-
-/// What is checked, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// Where checks connect to.
-    pub address: SocketAddr,
-    /// As configured.
-    pub health: Health,
-}
-
-impl Target {
-    /// Of a backend; `None` if its service has no checks.
-    pub fn of(service: &Service, backend: &Backend) -> Option<Self> {
-        let health = service.health.clone()?;
-        // The configuration's checks see to it that there is a port.
-        let port = health.port.or_else(|| service.backend_port(backend))?;
-        Some(Self { address: SocketAddr::new(backend.address, port), health })
-    }
-}
 
 /// Whether a backend counts as healthy: it changes after `rise` good or `fall` failed checks in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,25 +52,26 @@ pub async fn run<F: Future<Output = ()>>(
     key: Key,
     target: Target,
     known: Option<bool>,
-    permits: Arc<Semaphore>,
+    limits: Arc<Limits>,
     report: impl Fn(bool, String) -> F,
 ) {
-    let Target { address, health } = target;
-    let mut standing = Standing::new(known.unwrap_or(true), health.rise, health.fall);
+    let interval = target.health.interval;
+    let mut standing = Standing::new(known.unwrap_or(true), target.health.rise, target.health.fall);
     let mut unknown = known.is_none();
-    let mut next = Instant::now() + spread(&key, 0, health.interval.min(FIRST_WAIT_MAX));
+    let mut next = Instant::now() + interval.min(FIRST_WAIT_MAX).mul_f64(share(&key, 0));
+    let check = Check::new(&key, target);
     for turn in 1_u64.. {
         tokio::time::sleep_until(next).await;
-        let Ok(permit) = permits.acquire().await else { return };
+        let Ok(permit) = check.permits(&limits).acquire().await else { return };
         let started = Instant::now();
-        let outcome = check::run(&health.check, address, health.timeout).await;
+        let outcome = check.run().await;
         drop(permit);
-        debug!("check of {}/{} at {address}: {outcome:?}", key.0, key.1);
+        debug!("check of {}/{}: {outcome:?}", key.0, key.1);
         let (good, reason) = match outcome {
             Outcome::Good(how) => (Some(true), how),
             Outcome::Failed(how) => (Some(false), how),
             Outcome::NotRun(why) => {
-                warn!("the check of {}/{} could not be run: {why}; nothing is concluded from it", key.0, key.1);
+                limits.not_run(&key.0, &key.1, &why);
                 (None, why)
             }
         };
@@ -100,18 +82,20 @@ pub async fn run<F: Future<Output = ()>>(
                 report(good, reason).await;
             }
         }
-        // A twentieth sooner or later, so that checks that once coincide do not do so for ever.
-        let swing = health.interval / 10;
-        next = started + health.interval - swing / 2 + spread(&key, turn, swing);
+        next = if turn == 1 && interval > FIRST_WAIT_MAX {
+            // The first ones came close together; from now on they are spread over the whole interval.
+            started + interval.mul_f64(share(&key, turn))
+        } else {
+            check.next_after(started, share(&key, turn))
+        };
     }
 }
 
-/// A wait below `range`, always the same for the same backend and turn.
-fn spread(key: &Key, turn: u64, range: Duration) -> Duration {
+/// From 0 to 1, always the same for the same backend and turn.
+fn share(key: &Key, turn: u64) -> f64 {
     let mut hasher = DefaultHasher::new();
     (key, turn).hash(&mut hasher);
-    let share = (hasher.finish() >> 40) as f64 / (1_u64 << 24) as f64;
-    range.mul_f64(share)
+    (hasher.finish() >> 40) as f64 / (1_u64 << 24) as f64
 }
 
 #[cfg(test)]
@@ -137,13 +121,12 @@ mod tests {
     }
 
     #[test]
-    fn waits_are_spread_and_repeatable() {
-        let range = Duration::from_secs(1);
-        let wait = |name: &str, turn| spread(&("web".to_owned(), name.to_owned()), turn, range);
-        assert_eq!(wait("b1", 1), wait("b1", 1));
-        let waits: Vec<_> = (0..1000).map(|turn| wait("b1", turn)).collect();
-        assert!(waits.iter().all(|wait| *wait < range));
-        let early = waits.iter().filter(|wait| **wait < range / 2).count();
+    fn shares_are_spread_and_repeatable() {
+        let of = |name: &str, turn| share(&("web".to_owned(), name.to_owned()), turn);
+        assert_eq!(of("b1", 1), of("b1", 1));
+        let shares: Vec<_> = (0..1000).map(|turn| of("b1", turn)).collect();
+        assert!(shares.iter().all(|share| (0.0..1.0).contains(share)));
+        let early = shares.iter().filter(|share| **share < 0.5).count();
         assert!((400..600).contains(&early), "{early} of 1000 in the first half");
     }
 }

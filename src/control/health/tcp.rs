@@ -1,13 +1,12 @@
-//! The `tcp` check: a connection opens.
+//! The `tcp` check, with which those over TCP begin: a connection opens.
 
 use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
 
-use super::check::Fault;
+use super::fault::{Deadline, Fault};
 
-/// Good when the backend accepts a connection, which is closed at once.
-pub async fn check(address: SocketAddr) -> Result<String, Fault> {
-    TcpStream::connect(address).await?;
-    Ok("accepts connections".to_owned())
+/// A connection that the backend has accepted; it closes when it is dropped.
+pub async fn connect(address: SocketAddr, deadline: &Deadline) -> Result<TcpStream, Fault> {
+    deadline.wait("no connection", TcpStream::connect(address)).await
 }

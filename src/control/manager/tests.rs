@@ -118,6 +118,76 @@ fn health_results_reach_the_packet_path_with_one_snapshot_for_all() {
 }
 
 #[test]
+fn too_few_healthy_backends_are_as_good_as_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = |threshold: u8| {
+        let health = format!("type = \"tcp\"\npanic_threshold = {threshold}");
+        edited(&[("type = \"tcp\"", &health)])
+    };
+    let path = file(dir.path(), "tidegate.toml", &text(51));
+    let mut manager = manager(&path);
+    let refused = |name| change(name, false, "connection refused");
+    let admitted = |manager: &Manager| -> Vec<String> {
+        served(&manager.snapshot()).into_iter().filter(|(.., admits)| *admits).map(|(name, ..)| name).collect()
+    };
+    // Two are wanted up; b3 is drained and counts for nothing.
+    manager.set_health(&[refused("b3")]).unwrap();
+    assert_eq!(
+        (admitted(&manager), state(&manager, "b3").0),
+        (vec!["b1".into(), "b2".into(), "d1".into()], "down".into())
+    );
+    manager.set_health(&[refused("b1")]).unwrap();
+    assert_eq!(admitted(&manager), ["b1", "b2", "d1"], "one of two is less than 51 %");
+    let reason = "health check: connection refused; serves all the same, too few are healthy";
+    assert_eq!(state(&manager, "b1"), ("up".into(), reason.into()));
+    assert_eq!(state(&manager, "b3").0, "drain", "never more than the administrator wants");
+    manager.set_health(&[change("b1", true, "accepts connections")]).unwrap();
+    assert_eq!(state(&manager, "b3").0, "down");
+    manager.set_health(&[refused("b2")]).unwrap();
+    assert_eq!(admitted(&manager), ["b1", "b2", "d1"]);
+    // With another threshold one of two is enough, and without any it takes none at all.
+    std::fs::write(&path, text(50)).unwrap();
+    manager.reload(None).unwrap();
+    assert_eq!((admitted(&manager), state(&manager, "b2").0), (vec!["b1".into(), "d1".into()], "down".into()));
+    manager.set_health(&[refused("b1")]).unwrap();
+    assert_eq!(admitted(&manager), ["b1", "b2", "d1"], "none of two");
+    std::fs::write(&path, text(0)).unwrap();
+    manager.reload(None).unwrap();
+    assert_eq!(admitted(&manager), ["d1"]);
+}
+
+#[test]
+fn a_backend_that_comes_back_grows_to_its_weight() {
+    let dir = tempfile::tempdir().unwrap();
+    let slow = edited(&[("type = \"tcp\"", "type = \"tcp\"\nslow_start = \"200ms\"")]);
+    let mut manager = manager(&file(dir.path(), "tidegate.toml", &slow));
+    let picks = |manager: &Manager, name: &str| {
+        let snapshot = manager.snapshot();
+        let service = snapshot.services().iter().find(|service| &*service.name == "web").unwrap();
+        let backend = snapshot.backends().find(|b| &*b.name == name).unwrap().id;
+        let hashes = (0..10_000_u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        hashes.filter(|&hash| service.pick(hash) == Some(backend)).count()
+    };
+    let whole = picks(&manager, "b2");
+    manager.set_health(&[change("b2", false, "connection refused")]).unwrap();
+    manager.set_health(&[change("b2", true, "accepts connections")]).unwrap();
+    let (state, reason) = state(&manager, "b2");
+    assert_eq!(
+        (state.as_str(), reason.as_str()),
+        ("up", "health check: accepts connections; 10 % of its weight for now")
+    );
+    let small = picks(&manager, "b2");
+    assert!(small > 0 && small * 5 < whole, "{small} of {whole}");
+    std::thread::sleep(Duration::from_millis(250));
+    manager.grow_weights().unwrap();
+    assert_eq!(picks(&manager, "b2"), whole, "as if it had never been away");
+    assert_eq!(self::state(&manager, "b2").1, "health check: accepts connections");
+    let generation = manager.snapshot().generation;
+    manager.grow_weights().unwrap();
+    assert_eq!(manager.snapshot().generation, generation, "no snapshot for nothing");
+}
+
+#[test]
 fn a_reload_keeps_the_health_of_who_stays_only() {
     let Bench { _dir, path, mut manager } = bench();
     manager.set_health(&["b1", "b2"].map(|name| change(name, false, "connection refused"))).unwrap();

@@ -329,39 +329,6 @@ fn pings_go_to_one_service_of_a_vip_and_through_nat() {
 }
 
 #[test]
-fn health_checks() {
-    let of = |keys: &str| service_error("gre", &format!("[service.health]\n{keys}"), "address = '10.1.0.1'");
-    for kind in ["https", "udp", "dns", "ping"] {
-        assert_eq!(
-            of(&format!("type = '{kind}'")),
-            format!("type `{kind}` is not supported yet (supported: tcp, http)")
-        );
-    }
-    assert_eq!(of("type = 'htp'"), "`type` must be one of tcp, http, not \"htp\", did you mean `http`?");
-    assert_eq!(
-        of("interval = '1s'\ntimeout = 2"),
-        "`timeout` is 2000ms, longer than the interval of 1000ms: checks would overlap"
-    );
-    assert!(of("interval = '49ms'").starts_with("`interval` must be a time from 50ms to 3600s, in seconds or"));
-    assert_eq!(of("rise = 0"), "`rise` must be an integer from 1 to 100, not 0");
-    for key in ["path = '/x'", "host = 'h'", "status = 200"] {
-        let name = key.split(' ').next().unwrap();
-        assert_eq!(of(key), format!("`{name}` is for health checks of type \"http\" only"));
-        assert_eq!(of(&format!("type = 'tcp'\n{key}")), format!("`{name}` is for health checks of type \"http\" only"));
-    }
-    let path = "`path` must begin with / and have no spaces; other characters are written as %XX";
-    assert_eq!(of("type = 'http'\npath = 'x'"), path);
-    assert_eq!(of("type = 'http'\npath = '/a b'"), path);
-    assert_eq!(of("type = 'http'\nhost = 'a b'"), "`host` must be a host name or an address, without spaces");
-    assert_eq!(
-        of("type = 'http'\nstatus = '2xx'"),
-        "`status` must be a status from 100 to 599, or a range such as \"200-399\", not \"2xx\""
-    );
-    let every_port = service("gre", "[service.health]", "address = '10.1.0.1'").replace("port = 80", "");
-    assert_eq!(error(&every_port), "[service.health] needs `port`: service `web` has every port of its VIP");
-}
-
-#[test]
 fn services_against_each_other_and_the_ports() {
     let base = service("gre", "", "address = '10.1.0.1'");
     let second = |name: &str, keys: &str| {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use toml::de::DeValue;
 
 use super::super::keys::{KeyDoc, Kind, TABLES, TableDoc};
+use super::super::keys_health::{HEALTH, types_of};
 use super::{PORT, good, parse};
 
 fn read(path: &str) -> String {
@@ -83,17 +84,35 @@ fn the_reference_file_has_every_key_and_no_other() {
 #[test]
 fn each_line_that_the_reference_file_comments_out_works() {
     let reference = read("config/reference.toml");
+    // A file of authorities has to be there.
+    let directory = tempfile::tempdir().unwrap();
+    let authorities = directory.path().join("ca.pem");
+    fs::write(&authorities, rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap().cert.pem()).unwrap();
+    let reference = reference.replace("/etc/ssl/certs/own-ca.pem", &authorities.display().to_string());
     let mut tried = 0;
     for (index, line) in reference.lines().enumerate() {
-        if !line.starts_with('#') || reference_key(line).is_none() {
-            continue;
-        }
-        let edited: Vec<&str> = reference
+        let Some(key) = reference_key(line).filter(|_| line.starts_with('#')) else { continue };
+        let mut edited: Vec<&str> = reference
             .lines()
             .enumerate()
             .map(|(at, line)| if at == index { line.strip_prefix('#').unwrap_or(line) } else { line })
             .collect();
-        if let Err(errors) = parse(&edited.join("\n")) {
+        let types = HEALTH.key(key).map(types_of).unwrap_or_default();
+        let other_type = types.first().map(|kind| format!("type = \"{kind}\"\nquery = \"a.example\""));
+        if let Some(other_type) = other_type.as_deref().filter(|_| !types.contains(&"https")) {
+            // The key of another type of health check, which has no use for the keys of this one.
+            for line in &mut edited {
+                match reference_key(line) {
+                    Some("type") => *line = other_type,
+                    Some("path" | "status" | "verify") => *line = "",
+                    _ => {}
+                }
+            }
+        }
+        let edited = edited.join("\n");
+        let edited =
+            if types == ["dns"] && key != "query" { edited } else { edited.replace("\nquery = \"a.example\"\n", "\n") };
+        if let Err(errors) = parse(&edited) {
             panic!("{errors}");
         }
         tried += 1;
@@ -118,7 +137,7 @@ fn defaults_are_what_the_key_table_says() {
         let head = format!("{}\n{required}\n", table.heading);
         with_tables.push_str(&head);
         with_defaults.push_str(&head);
-        for key in table.keys.iter().filter(|key| is_toml(key.default) && !matches!(key.name, "path" | "status")) {
+        for key in table.keys.iter().filter(|key| is_toml(key.default) && types_of(key).is_empty()) {
             with_defaults.push_str(&format!("{} = {}\n", key.name, key.default));
         }
     }
@@ -133,12 +152,17 @@ fn defaults_are_what_the_key_table_says() {
     assert_eq!(good(PORT).dataplane, implicit.dataplane);
     assert_eq!(good(PORT).control, implicit.control);
 
-    let http = |keys: &str| {
-        good(&super::service("gre", &format!("[service.health]\ntype = 'http'\n{keys}"), "address = '10.1.0.1'"))
-    };
-    let health = TABLES.iter().find(|table| table.heading == "[service.health]").unwrap();
-    let defaults = ["path", "status"].map(|name| format!("{name} = {}", health.key(name).unwrap().default));
-    assert_eq!(http(&defaults.join("\n")).services, http("").services);
+    for kind in ["http", "https", "udp", "dns"] {
+        let with = |keys: &str| {
+            let required = if kind == "dns" { "query = 'a.example'" } else { "" };
+            let health = format!("[service.health]\ntype = '{kind}'\n{required}\n{keys}");
+            good(&super::service("gre", &health, "address = '10.1.0.1'"))
+        };
+        let its_own = HEALTH.keys.iter().filter(|key| types_of(key).contains(&kind) && is_toml(key.default));
+        let defaults: Vec<String> = its_own.map(|key| format!("{} = {}", key.name, key.default)).collect();
+        assert!(!defaults.is_empty(), "{kind}");
+        assert_eq!(with(&defaults.join("\n")).services, with("").services);
+    }
 }
 
 #[test]

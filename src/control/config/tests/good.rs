@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::wire::ethernet::MacAddr;
 
-use super::super::{ClientAddress, HealthCheck, Idle, Mode, Protocol, Spread, State, Workers, check};
+use super::super::{
+    ClientAddress, HealthCheck, HttpCheck, Idle, Mode, Protocol, Spread, State, Statuses, Workers, check,
+};
 use super::{Config, PORT, good, parse, service, warnings};
 
 /// Samples that the operator's guide names.
@@ -136,8 +138,9 @@ fn every_value_is_read() {
     let health = service.health.clone().unwrap();
     assert_eq!((health.interval, health.timeout), (Duration::from_millis(500), Duration::from_millis(500)));
     assert_eq!((health.rise, health.fall, health.port), (1, 100, Some(8080)));
-    let http = HealthCheck::Http { path: "/h?x=1".into(), host: Some("h:80".into()), status: 204..=204 };
-    assert_eq!(health.check, http);
+    let status = Statuses(vec![204..=204]);
+    let http = HttpCheck { path: "/h?x=1".into(), host: Some("h:80".into()), status, body: None, tls: None };
+    assert_eq!(health.check, HealthCheck::Http(http));
     let [b1, b2] = service.backends.as_slice() else { panic!("two backends") };
     assert_eq!((b1.name.as_str(), b1.port, b1.weight, b1.state), ("b1", Some(53), 0, State::Drain));
     assert_eq!((b2.address.to_string().as_str(), b2.port, b2.weight, b2.state), ("fd01::2", None, 100, State::Up));

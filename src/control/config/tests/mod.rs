@@ -3,6 +3,7 @@
 mod bad;
 mod documentation;
 mod good;
+mod health;
 mod hostile;
 mod local;
 

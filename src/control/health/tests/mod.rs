@@ -1,12 +1,19 @@
 //! Checks against real listeners on the loopback interface.
 
-use std::io::{Read, Write};
+mod dns;
+mod exec;
+mod http;
+mod https;
+mod many;
+mod ping;
+mod udp;
+
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::check::{self, Outcome};
+use super::check::Check;
 use super::*;
 use crate::control::config::{Config, Health, HealthCheck};
 use crate::control::fixture::edited;
@@ -24,30 +31,37 @@ fn refusing() -> SocketAddr {
     listen().1
 }
 
-/// Answers every client with `answer` after its request, and gives the first request.
-fn server(answer: &'static [u8]) -> (SocketAddr, std::sync::mpsc::Receiver<String>) {
-    let (listener, address) = listen();
-    let (sender, requests) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut request = [0; 4096];
-            let Ok(len) = stream.read(&mut request) else { continue };
-            if len == 0 || sender.send(String::from_utf8_lossy(&request[..len]).into_owned()).is_err() {
-                continue;
-            }
-            _ = stream.write_all(answer);
-        }
-    });
-    (address, requests)
+fn health(check: HealthCheck) -> Health {
+    let interval = Duration::from_secs(1);
+    Health {
+        check,
+        interval,
+        timeout: SHORT,
+        rise: 1,
+        fall: 1,
+        jitter_percent: 0,
+        panic_threshold_percent: 0,
+        slow_start: Duration::ZERO,
+        port: None,
+    }
 }
 
-fn http(status: std::ops::RangeInclusive<u16>) -> HealthCheck {
-    HealthCheck::Http { path: "/healthz?full=1".into(), host: None, status }
+/// Of a service over UDP, unless its check is changed.
+fn target_of(check: HealthCheck, address: SocketAddr) -> Target {
+    Target { address: address.ip(), port: Some(address.port()), over_tcp: false, health: health(check) }
 }
 
-async fn run(check: &HealthCheck, address: SocketAddr) -> Outcome {
-    check::run(check, address, SHORT).await
+/// One check, with [`SHORT`] as its timeout.
+async fn run(check: HealthCheck, address: SocketAddr) -> Outcome {
+    Check::new(&key("b1"), target_of(check, address)).run().await
+}
+
+fn key(backend: &str) -> Key {
+    ("web".to_owned(), backend.to_owned())
+}
+
+fn good(how: &str) -> Outcome {
+    Outcome::Good(how.to_owned())
 }
 
 fn failed(reason: &str) -> Outcome {
@@ -57,57 +71,32 @@ fn failed(reason: &str) -> Outcome {
 #[tokio::test]
 async fn tcp_is_good_when_a_connection_opens() {
     let (_listener, address) = listen();
-    assert_eq!(run(&HealthCheck::Tcp, address).await, Outcome::Good("accepts connections".into()));
-    assert_eq!(run(&HealthCheck::Tcp, refusing()).await, failed("connection refused"));
+    assert_eq!(run(HealthCheck::Tcp, address).await, good("accepts connections"));
+    assert_eq!(run(HealthCheck::Tcp, refusing()).await, failed("connection refused"));
 }
 
 #[tokio::test]
-async fn http_goes_by_the_status_alone() {
-    let (address, requests) = server(b"HTTP/1.1 204 No Content\r\n\r\n");
-    assert_eq!(run(&http(200..=299), address).await, Outcome::Good("HTTP status 204".into()));
-    let request = requests.recv().unwrap();
-    assert!(request.starts_with("GET /healthz?full=1 HTTP/1.1\r\n"), "{request}");
-    assert!(request.contains(&format!("host: {address}\r\n")), "{request}");
-    assert!(request.contains("connection: close\r\n") && request.contains("user-agent: tidegate/"), "{request}");
-    assert_eq!(run(&http(200..=200), address).await, failed("HTTP status 204, not 200"));
-    let (address, requests) = server(b"HTTP/1.1 503 Busy\r\ncontent-length: 3\r\n\r\nno\n");
-    let named = HealthCheck::Http { path: "/".into(), host: Some("www.example".into()), status: 200..=399 };
-    assert_eq!(run(&named, address).await, failed("HTTP status 503, not 200 to 399"));
-    assert!(requests.recv().unwrap().contains("host: www.example\r\n"));
-    assert_eq!(run(&http(200..=299), refusing()).await, failed("connection refused"));
-}
-
-#[tokio::test]
-async fn http_needs_no_end_of_the_body() {
-    let (address, _requests) = server(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nand then nothing");
-    assert_eq!(run(&http(200..=200), address).await, Outcome::Good("HTTP status 200".into()));
-}
-
-#[tokio::test]
-async fn http_tells_apart_what_is_wrong_with_an_answer() {
-    let (address, _requests) = server(b"SSH-2.0-OpenSSH_9.2\r\n");
-    assert_eq!(run(&http(200..=200), address).await, failed("the answer is not HTTP/1"));
-    let (address, _requests) = server(b"");
-    assert_eq!(run(&http(200..=200), address).await, failed("the connection was closed without an answer"));
-    let endless: &'static [u8] =
-        Box::leak([b"HTTP/1.1 200 OK\r\nx: ".as_slice(), &vec![b'a'; 100_000]].concat().into_boxed_slice());
-    let (address, _requests) = server(endless);
-    assert_eq!(run(&http(200..=200), address).await, failed("the answer's headers are longer than 32768 bytes"));
-}
-
-#[tokio::test]
-async fn who_hangs_has_failed_after_the_timeout() {
-    // Accepted by the kernel, read by nobody.
-    let (_listener, address) = listen();
+async fn a_backend_that_drops_everything_has_failed_after_the_timeout() {
+    // A full backlog: the kernel drops further SYNs.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let mut held = Vec::new();
+    while let Ok(Ok(stream)) = timeout(SHORT, tokio::net::TcpStream::connect(address)).await {
+        held.push(stream);
+        assert!(held.len() < 10);
+    }
     let started = Instant::now();
-    assert_eq!(run(&http(200..=200), address).await, failed("no answer in 300 ms"));
+    assert_eq!(run(HealthCheck::Tcp, address).await, failed("timed out after 300 ms: no connection"));
     assert!((SHORT..SHORT * 3).contains(&started.elapsed()), "{:?}", started.elapsed());
 }
 
 fn target(address: SocketAddr, rise: u16, fall: u16) -> Target {
     let interval = Duration::from_millis(30);
     let timeout = Duration::from_millis(25);
-    Target { address, health: Health { check: HealthCheck::Tcp, interval, timeout, rise, fall, port: None } }
+    let health = Health { interval, timeout, rise, fall, jitter_percent: 10, ..health(HealthCheck::Tcp) };
+    Target { health, ..target_of(HealthCheck::Tcp, address) }
 }
 
 async fn next(supervisor: &mut Supervisor) -> Vec<HealthChange> {
@@ -138,8 +127,8 @@ async fn fall_counts_from_the_first_check_on() {
     let started = Instant::now();
     supervisor.start(("web".into(), "b1".into()), target(refusing(), 1, 4), None);
     assert!(!next(&mut supervisor).await[0].healthy);
-    // Three intervals, each a twentieth shorter at the most.
-    assert!(started.elapsed() >= Duration::from_millis(85), "{:?}", started.elapsed());
+    // Three intervals, each a tenth shorter at the most.
+    assert!(started.elapsed() >= Duration::from_millis(80), "{:?}", started.elapsed());
 }
 
 fn config(edits: &[(&str, &str)]) -> Config {
