@@ -1,5 +1,7 @@
 //! Where full-NAT connects to a backend from: a local address and port whose replies come back to this worker.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use super::family::Family;
 use super::{At, Origin};
 use crate::lb::clock::Tick;
@@ -7,7 +9,7 @@ use crate::lb::local_ports::PoolKey;
 use crate::lb::shard::Shard;
 use crate::lb::snapshot::{Backend, Local, Mode, Snapshot};
 use crate::lb::steer;
-use crate::lb::table::{Entry, Notes};
+use crate::lb::table::{Entry, Notes, Table, TableHasher};
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::parse::FiveTuple;
 
@@ -19,7 +21,6 @@ pub(super) fn choose<A: Family>(
     inside: FiveTuple<A>,
     backend: &Backend,
 ) -> Result<FiveTuple<A>, DropReason> {
-    let tick = at.now.tick();
     let (snapshot, worker) = (at.snapshot, at.shard.worker);
     let rss = backend.hop.and_then(|hop| snapshot.port(hop.port)).and_then(|port| port.rss.as_deref());
     // Clients are spread over the addresses, and try the others where one is used up.
@@ -28,7 +29,6 @@ pub(super) fn choose<A: Family>(
     for &pool in pools.iter().cycle().skip(first).take(pools.len()) {
         let mut found = None;
         let Shard { local_ports, steer, hasher, v4, v6, .. } = &mut *at.shard;
-        let table = A::table_of(v4, v6);
         let port = local_ports.take(pool, |key, port| {
             let Some(local) = A::of_either(key.local) else { return false };
             let owner = match rss {
@@ -39,9 +39,8 @@ pub(super) fn choose<A: Family>(
                 return false;
             }
             let new = FiveTuple { src: local, sport: port, ..inside };
-            // Pools may share a remote end, where a service has every port.
-            let reverse = new.reversed();
-            if table.find(hasher.hash(&reverse), &reverse, tick).is_some() {
+            // Pools may share a remote end, where a service has every port, and a new one does not know who was there before.
+            if is_taken(v4, v6, hasher, &new.reversed()) {
                 return false;
             }
             found = Some(new);
@@ -54,6 +53,22 @@ pub(super) fn choose<A: Family>(
         }
     }
     Err(DropReason::PortsExhausted)
+}
+
+/// Whether a connection has these replies, also one that is over but not given back yet.
+fn is_taken<A: Family>(v4: &Table<Ipv4Addr>, v6: &Table<Ipv6Addr>, hasher: &TableHasher, reply: &FiveTuple<A>) -> bool {
+    if !A::table_of(v4, v6).is_unknown(hasher.hash(reply), reply) {
+        return true;
+    }
+    // A client of the other IP version has its connection in the other table.
+    if let Some(reply) = A::mapped(reply) {
+        return !v6.is_unknown(hasher.hash(&reply), &reply);
+    }
+    let ends = (reply.src.into().to_canonical(), reply.dst.into().to_canonical());
+    let (IpAddr::V4(src), IpAddr::V4(dst)) = ends else { return false };
+    let FiveTuple { sport, dport, protocol, .. } = *reply;
+    let reply = FiveTuple { src, dst, sport, dport, protocol };
+    !v4.is_unknown(hasher.hash(&reply), &reply)
 }
 
 /// Whether clients connect to this port of a local address (CVE-2021-3773).

@@ -14,6 +14,7 @@ mod full_nat;
 mod fuzz;
 mod glance;
 mod icmp;
+mod local_ends;
 mod nat;
 mod neighbor;
 mod partial;
