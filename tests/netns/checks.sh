@@ -59,6 +59,7 @@ check_ping_through() {
 echoes_of_servers() {
     local name sum=0 count
     for name in $TG_SERVERS; do
+        # shellcheck disable=SC2016 # a program of awk's
         count=$(on "$name" awk '
             /^Icmp:/ && !at { for (i = 1; i <= NF; i++) if ($i == "InEchos") at = i; next }
             /^Icmp:/ { sum += $at }
