@@ -9,7 +9,7 @@ use tracing::{debug, error, info, warn};
 
 use super::checksums::Partial;
 use super::compile::{CompileError, Compiler, Overrides};
-use super::config::{self, Config, Errors, State, diff};
+use super::config::{self, Config, Errors, KeyChange, State, diff};
 use super::gauge::Gauges;
 use super::recovery::Recoveries;
 use super::status::{PortStatus, ReloadReport};
@@ -86,12 +86,15 @@ pub enum ReloadError {
     #[error("{0}: not a regular file; name a file that can be read again")]
     NotAFile(String),
     /// Something that is fixed at start differs.
-    #[error("{path}: these keys cannot change without a restart: {}; restart tidegate, or set them back", keys.join(", "))]
+    #[error(
+        "{path}: these keys cannot change without a restart: {}; restart tidegate, or set them back",
+        config::listed(keys)
+    )]
     NeedsRestart {
         /// The file.
         path: String,
         /// What differs.
-        keys: Vec<String>,
+        keys: Vec<KeyChange>,
     },
     /// The packet path cannot do it.
     #[error("{path}: {source}")]
@@ -228,7 +231,7 @@ impl Manager {
             path: name,
             generation,
             summary: changes.to_string(),
-            changes: changes.lines().to_vec(),
+            changes: changes.lines(),
             warnings: self.config.warnings.iter().map(ToString::to_string).collect(),
         })
     }

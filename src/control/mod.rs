@@ -12,6 +12,8 @@ pub mod host;
 pub mod manager;
 pub mod memory;
 mod quantiles;
+#[cfg(test)]
+mod random;
 mod recovery;
 pub mod registry;
 pub mod replay;

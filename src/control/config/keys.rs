@@ -464,6 +464,13 @@ impl TableDoc {
     }
 }
 
+impl KeyDoc {
+    /// Whether the value is for nobody else's eyes.
+    pub fn is_secret(&self) -> bool {
+        matches!(self.kind, Kind::HexKey)
+    }
+}
+
 impl When {
     /// As the documentation marks it.
     pub fn mark(self) -> &'static str {

@@ -16,6 +16,7 @@ mod load;
 mod model;
 mod model_health;
 mod net;
+mod print;
 pub mod reader;
 mod report;
 mod route;
@@ -23,14 +24,16 @@ pub mod source;
 pub mod suggest;
 pub mod values;
 mod words;
+mod written;
 
 pub use authority::Authority;
-pub use compare::{Diff, diff};
+pub use compare::{Change, Diff, Fate, KeyChange, diff, listed};
 pub use errors::{Diagnostic, Errors, Place};
 pub use load::{FILE_BYTES_MAX, parse_table, read_text};
 pub use model::{Backend, Config, Control, Dataplane, Port, Service, Timeouts, Workers};
 pub use model_health::{DnsCheck, Health, HealthCheck, HttpCheck, Statuses, TlsCheck, UdpCheck};
 pub use net::{IpNet, same_family};
+pub use print::Printing;
 pub use report::{Report, check};
 pub use route::Route;
 pub use words::{

@@ -43,7 +43,7 @@ fn a_good_file_is_taken_over_and_what_changed_is_said() {
     std::fs::write(&path, edited(&[(b2, b4), ("port = 8080\n", "port = 8080\nweight = 3\n")])).unwrap();
     let report = manager.reload(None).unwrap();
     assert_eq!(report.summary, "+1 backend, -1 backend, 1 weight");
-    let lines = ["- backend web/b2", "~ backend web/b1: weight 100 -> 3", "+ backend web/b4 10.1.0.14"];
+    let lines = ["- backend web/b2 10.1.0.12", "~ backend web/b1: weight 100 -> 3", "+ backend web/b4 10.1.0.14"];
     assert_eq!(report.changes, lines);
     let after = manager.snapshot();
     assert_eq!((before.generation, after.generation, report.generation), (1, 2, 2));
@@ -76,8 +76,8 @@ fn what_is_fixed_at_start_is_refused_by_name() {
     std::fs::write(&path, format!("[dataplane]\nworkers = 2\n{text}")).unwrap();
     let error = manager.reload(None).unwrap_err();
     let ReloadError::NeedsRestart { keys, .. } = &error else { panic!("{error}") };
-    assert_eq!(keys, &["dataplane.workers", "port wan: mtu"]);
-    assert!(error.to_string().contains("dataplane.workers, port wan: mtu; restart"), "{error}");
+    assert_eq!(keys.iter().map(|key| key.key.as_str()).collect::<Vec<_>>(), ["dataplane.workers", "port wan: mtu"]);
+    assert!(error.to_string().contains("dataplane.workers 1 -> 2, port wan: mtu 1500 -> 1400; restart"), "{error}");
     assert_eq!((manager.snapshot().generation, manager.config().services[0].backends[1].weight), (1, 50));
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::ReplayError;
-use crate::control::config::{Config, State};
+use crate::control::config::{Config, State, listed};
 
 /// One line.
 pub(super) struct Event {
@@ -97,7 +97,7 @@ fn action(line: Line, path: &Path, first: &Config, known: &mut Vec<(String, Stri
             // What a reload may not change stays as it was at first, so that is what counts.
             let restart = first.needs_restart(&config);
             if !restart.is_empty() {
-                let (file, keys) = (file.display(), restart.join(", "));
+                let (file, keys) = (file.display(), listed(&restart));
                 return Err(Refused::Line(format!(
                     "{file} changes what needs a restart: {keys}; leave that as it was"
                 )));

@@ -6,6 +6,7 @@ mod good;
 mod health;
 mod hostile;
 mod local;
+mod print;
 
 use super::{Config, Errors};
 
