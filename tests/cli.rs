@@ -86,7 +86,7 @@ fn start() -> Running {
     let counters = worker.counters.backend(b1).unwrap();
     counters.packets.add(123_456);
     counters.bytes.add(9_876_543_210);
-    counters.connections.set(12);
+    (0..12).for_each(|_| worker.counters.opened(b1));
     let socket = dir.path().join("api.sock");
     let options = ServeOptions { socket: Some(socket.clone()), for_seconds: Some(60.0) };
     std::thread::spawn(move || serve(manager, options));

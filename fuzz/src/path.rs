@@ -431,7 +431,7 @@ pub fn connections(shard: &Shard, snapshot: &Snapshot, now: Now) {
     assert!(counters.connections_created.get() >= active + ended);
     for backend in snapshot.backends() {
         let count = rows.iter().filter(|row| row.backend == backend.id).count() as u64;
-        let counted = counters.backend(backend.id).map_or(0, |c| c.connections.get());
+        let counted = u64::from(counters.connections(backend.id));
         assert_eq!(counted, count, "connections of backend {} at {}", backend.name, backend.address);
     }
 }

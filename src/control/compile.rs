@@ -298,6 +298,7 @@ fn service(service: &config::Service, overrides: &Overrides, ids: &mut impl Iter
         },
         unreachable: service.unreachable,
         passes_echo: service.echo == config::Echo::Backend,
+        scheduler: service.scheduler,
         maglev_size: service.maglev_size,
         timeouts: Timeouts::new([
             t.tcp_syn_s,

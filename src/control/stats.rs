@@ -308,10 +308,10 @@ fn service(snapshot: &Snapshot, service: &crate::lb::snapshot::Service, workers:
 
 fn backend(backend: &Backend, workers: &[WorkerHandle]) -> BackendStats {
     let mut stats = BackendStats { name: backend.name.to_string(), ..Default::default() };
+    stats.connections = workers.iter().map(|w| u64::from(w.counters.connections(backend.id))).sum();
     for counters in workers.iter().filter_map(|w| w.counters.backend(backend.id)) {
         stats.packets += counters.packets.get();
         stats.bytes += counters.bytes.get();
-        stats.connections += counters.connections.get();
         stats.connections_total += counters.connections_total.get();
     }
     stats

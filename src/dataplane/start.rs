@@ -24,6 +24,7 @@ use crate::lb::news::News;
 use crate::lb::publish::Published;
 use crate::lb::shard::{Shard, ShardConfig};
 use crate::lb::table::OutOfMemory;
+use crate::lb::team::Team;
 use crate::lb::vlan::Vlans;
 
 /// What the data plane is built from.
@@ -263,7 +264,8 @@ impl Dataplane {
         let workers = workers.map(|((config, end), (inbox, share))| {
             common.worker(config, inbox, share).map(|worker| Worker { host: end, ..worker })
         });
-        let workers = workers.collect::<Result<Vec<_>, _>>()?;
+        let mut workers = workers.collect::<Result<Vec<_>, _>>()?;
+        Team::form(workers.iter_mut().map(|worker| &mut worker.shard));
         for ((&cpu, lcore), worker) in setup.worker_cpus.iter().zip(lcores).zip(workers) {
             running.workers.push(handle(&worker, cpu));
             match eal.launch(lcore, move || worker.run()) {

@@ -1,6 +1,6 @@
 //! Counters with one writer, a worker, and any number of readers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::ids::BackendId;
 use super::punt::PuntClass;
@@ -39,6 +39,23 @@ impl Counter {
     }
 }
 
+/// A small number that one thread moves up and down by one and others may read at any time: half as wide as a [`Counter`], so
+/// that many lie in a cache line.
+#[derive(Default, Debug)]
+struct Gauge(AtomicU32);
+
+impl Gauge {
+    #[inline]
+    fn rise(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed).saturating_add(1), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn fall(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
+    }
+}
+
 /// What one worker counts for one backend.
 #[derive(Default, Debug)]
 pub struct BackendCounters {
@@ -46,8 +63,6 @@ pub struct BackendCounters {
     pub packets: Counter,
     /// Their bytes, from the Ethernet header, as received.
     pub bytes: Counter,
-    /// Connections open now.
-    pub connections: Counter,
     /// Connections ever opened.
     pub connections_total: Counter,
 }
@@ -127,6 +142,8 @@ pub struct Counters {
     punt_limited: [Counter; PuntClass::COUNT],
     drops: [Counter; DropReason::COUNT],
     backends: Box<[BackendCounters]>,
+    /// Connections open now, by slot. Apart from the rest, because other workers read them at every new connection.
+    connections: Box<[Gauge]>,
 }
 
 impl Counters {
@@ -172,6 +189,7 @@ impl Counters {
             punt_limited: std::array::from_fn(|_| zero()),
             drops: std::array::from_fn(|_| zero()),
             backends: (0..backends_max).map(|_| BackendCounters::default()).collect(),
+            connections: (0..backends_max).map(|_| Gauge::default()).collect(),
         }
     }
 
@@ -219,12 +237,38 @@ impl Counters {
         &self.backends
     }
 
+    /// Connections of a backend that are open now.
+    #[inline]
+    pub fn connections(&self, id: BackendId) -> u32 {
+        self.connections.get(id.slot()).map_or(0, |open| open.0.load(Ordering::Relaxed))
+    }
+
+    /// Counts a connection that a backend has got.
+    #[inline]
+    pub fn opened(&self, id: BackendId) {
+        self.connections_created.add(1);
+        self.connections_active.add(1);
+        if let (Some(backend), Some(open)) = (self.backend(id), self.connections.get(id.slot())) {
+            backend.connections_total.add(1);
+            open.rise();
+        }
+    }
+
+    /// Counts a connection of a backend's that is over.
+    pub fn closed(&self, id: BackendId) {
+        if let Some(open) = self.connections.get(id.slot()) {
+            open.fall();
+        }
+    }
+
     /// Zeroes a backend's counters when its slot gets another backend.
     pub fn reset_backend(&self, id: BackendId) {
+        if let Some(open) = self.connections.get(id.slot()) {
+            open.0.store(0, Ordering::Relaxed);
+        }
         if let Some(counters) = self.backend(id) {
             counters.packets.set(0);
             counters.bytes.set(0);
-            counters.connections.set(0);
             counters.connections_total.set(0);
         }
     }

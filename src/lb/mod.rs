@@ -24,10 +24,12 @@ pub mod pending;
 pub mod pieces;
 pub mod publish;
 pub mod punt;
+pub mod scheduler;
 pub mod shard;
 pub mod snapshot;
 pub mod steer;
 pub mod table;
+pub mod team;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod toeplitz;

@@ -20,6 +20,7 @@ use super::path_mtu::{PathMtu, PathMtus};
 use super::punt::{PuntLimits, PuntRates};
 use super::snapshot::{Backend, Snapshot};
 use super::table::{Address, Entry, Notes, OutOfMemory, Probe, Slot, Table, TableHasher};
+use super::team::Team;
 
 /// Sizes and keys of a shard.
 #[derive(Clone, Debug)]
@@ -144,6 +145,8 @@ pub struct Shard {
     pub worker: WorkerId,
     /// Read by the management thread at any time.
     pub counters: Arc<Counters>,
+    /// All workers, this one among them.
+    pub team: Arc<Team>,
     /// Next hops.
     pub neighbors: Neighbors,
     /// Frames to send, in order; the poll loop empties it every turn.
@@ -207,9 +210,11 @@ impl Shard {
     /// # Errors
     /// The system does not give the memory.
     pub fn new(config: &ShardConfig) -> Result<Self, OutOfMemory> {
+        let counters = Arc::new(Counters::new(config.backends_max));
         Ok(Self {
             worker: config.worker,
-            counters: Arc::new(Counters::new(config.backends_max)),
+            team: Arc::new(Team::new(vec![counters.clone()])),
+            counters,
             neighbors: Neighbors::new(config.neighbors_max),
             outbox: Vec::with_capacity(OUTBOX_MAX),
             learned: Vec::with_capacity(OUTBOX_MAX),
@@ -450,10 +455,8 @@ fn closed<A: Address + Into<IpAddr>>(
 ) {
     counters.connections_active.sub(1);
     // The slot of a backend that is gone may count for another one already.
-    if snapshot.backend(entry.backend).is_some()
-        && let Some(backend) = counters.backend(entry.backend)
-    {
-        backend.connections.sub(1);
+    if snapshot.backend(entry.backend).is_some() {
+        counters.closed(entry.backend);
     }
     if entry.notes.has(Notes::LOCAL) {
         let reply = [Some(entry), pair].into_iter().flatten().find(|e| e.state.direction() == Direction::Reply);

@@ -16,6 +16,7 @@ mod cases_hygiene;
 mod cases_icmp;
 mod cases_nat;
 mod cases_rules;
+mod cases_schedulers;
 mod cases_state;
 mod cases_told;
 mod cases_tunnel;
@@ -75,6 +76,8 @@ golden! {
         pings_through_nat;
     cases_rules:
         protocols lengths tcp_sequences resets port_reuse syn_flood;
+    cases_schedulers:
+        scheduler_rr scheduler_wrr scheduler_sh scheduler_lc scheduler_wlc;
     cases_state:
         backend_down backend_drain config_swap no_backend no_backend_left timeouts syn_on_closing table_full_gre
         table_full_nat neighbor_silent neighbor_answers two_workers;
@@ -103,7 +106,16 @@ fn cases_that_run_leaves_out_are_these() {
     assert_eq!(of_fragments, fragments);
     assert_eq!(
         left_out,
-        ["host-on", "resets", "backend-down", "backend-drain", "config-swap", "no-backend-left", "timeouts"]
+        [
+            "host-on",
+            "resets",
+            "scheduler-lc",
+            "backend-down",
+            "backend-drain",
+            "config-swap",
+            "no-backend-left",
+            "timeouts"
+        ]
     );
     println!("{} of {} cases also go through `tidegate run`", cases().count() - left_out.len(), cases().count());
 }

@@ -13,6 +13,7 @@ use tidegate::lb::memory::Place;
 use tidegate::lb::packet::{HeapPacket, Packet};
 use tidegate::lb::path::{BURST, Origin, process};
 use tidegate::lb::punt::PuntRates;
+use tidegate::lb::scheduler::Kind as Scheduler;
 use tidegate::lb::shard::{Shard, ShardConfig};
 use tidegate::lb::snapshot::{BackendSpec, ClientAddress, Mode, PortSpec, ServiceSpec, Snapshot, SnapshotSpec};
 use tidegate::lb::verdict::{DropReason, Verdict};
@@ -138,6 +139,7 @@ fn service(case: Case) -> ServiceSpec {
         passes_echo: false,
         tunnel: Default::default(),
         mtu_policy: Default::default(),
+        scheduler: Scheduler::Maglev,
         maglev_size: 65_537,
         timeouts: Timeouts::default(),
         backends: (1..=BACKENDS).map(backend).collect(),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+pub use crate::lb::scheduler::Kind as Scheduler;
+
 /// An enum that is written as one of a few words.
 pub trait Word: Sized + Copy + PartialEq + 'static {
     /// Every word with its value, in the order of the documentation.
@@ -113,25 +115,15 @@ words! {
     supported: Signal Fragment Clamp
 }
 
-words! {
-    /// How a new connection gets its backend.
-    Scheduler {
-        /// In turn.
-        RoundRobin = "rr",
-        /// In turn, by weight.
-        WeightedRoundRobin = "wrr",
-        /// By the client's address.
-        SourceHash = "sh",
-        /// The fewest connections.
-        LeastConnections = "lc",
-        /// The fewest connections by weight.
-        WeightedLeastConnections = "wlc",
-        /// The shortest response time.
-        LeastResponseTime = "lrt",
-        /// Consistent hashing by a lookup table.
-        Maglev = "maglev",
+impl Word for Scheduler {
+    const WORDS: &'static [(&'static str, Self)] = Self::WORDS;
+    const SUPPORTED: &'static [Self] = Self::ALL;
+}
+
+impl fmt::Display for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.label())
     }
-    supported: Maglev
 }
 
 words! {

@@ -20,6 +20,7 @@ use crate::lb::publish::Published;
 use crate::lb::shard::{Shard, ShardConfig};
 use crate::lb::snapshot::Snapshot;
 use crate::lb::table::OutOfMemory;
+use crate::lb::team::Team;
 use crate::lb::verdict::{DropReason, Verdict};
 
 /// All workers of a replay.
@@ -76,7 +77,8 @@ const SETTLE_NS: u64 = 5_000_000_000;
 impl Engine {
     pub(super) fn new(shards: &[ShardConfig], published: &Published) -> Result<Self, OutOfMemory> {
         let snapshot = published.current();
-        let workers = shards.iter().map(Worker::new).collect::<Result<Vec<_>, _>>()?;
+        let mut workers = shards.iter().map(Worker::new).collect::<Result<Vec<_>, _>>()?;
+        Team::form(workers.iter_mut().map(|worker| &mut worker.shard));
         let mut engine = Self { workers, snapshot, now_ns: 0, last_packet_ns: 0 };
         for worker in &mut engine.workers {
             worker.shard.adopt(&engine.snapshot, None);

@@ -53,7 +53,7 @@ pub(super) fn request<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed:
     }
     let plan = planned(snapshot, &key);
     let backend = match flow::service_for(snapshot, &key, plan)
-        .and_then(|service| flow::backend_for(snapshot, service, &key, plan))
+        .and_then(|service| flow::backend_for(at, service, &key, plan, Some(First::Echo)))
     {
         Ok(backend) => backend,
         Err(DropReason::NoBackend) if service.unreachable => return Some(errors::unreachable(at, packet, parsed)),
@@ -68,6 +68,7 @@ pub(super) fn request<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed:
     if let Err(reason) = flow::open(at, &key, hash, backend, &new, First::Echo.phase()) {
         return Some(Verdict::Drop(reason));
     }
+    flow::note_opened(at, service, backend, Some(First::Echo));
     Some(send(at, packet, parsed, &key, backend))
 }
 

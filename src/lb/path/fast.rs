@@ -107,7 +107,7 @@ pub(super) fn open<A: Family, P: Packet>(at: &mut At, packet: &P, meta: &mut Met
     let tcp_flags = packet.bytes().get(l3 + A::HEADER_LEN + 13).copied().unwrap_or(0);
     let Ok(service) = flow::service_for(at.snapshot, &key, plan) else { return false };
     let Ok(Some(first)) = flow::first_packet(key.protocol, tcp_flags, service.mode) else { return false };
-    let Ok(backend) = flow::backend_for(at.snapshot, service, &key, plan) else { return false };
+    let Ok(backend) = flow::backend_for(at, service, &key, plan, Some(first)) else { return false };
     let now = at.now.tick();
     let stamp = at.shard.neighbors.stamp(now);
     let (table, lanes, neighbors, _) = A::parts(at.shard);
@@ -120,6 +120,7 @@ pub(super) fn open<A: Family, P: Packet>(at: &mut At, packet: &P, meta: &mut Met
     if flow::open(at, &key, hash, backend, &key, first.phase()).is_err() {
         return false;
     }
+    flow::note_opened(at, service, backend, Some(first));
     if first == First::Adopted {
         at.shard.counters.adopted.add(1);
     }

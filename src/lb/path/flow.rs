@@ -8,6 +8,7 @@ use super::segment::Segment;
 use super::{At, Meta, Plan, crossed, errors, local, nat, partial, planned, punt, reset, tell, tunnel};
 use crate::lb::clock::Tick;
 use crate::lb::connection::{Direction, Phase, State, flags, is_syn, next_tcp, next_udp};
+use crate::lb::ids::BackendId;
 use crate::lb::packet::Packet;
 use crate::lb::snapshot::{Backend, ClientAddress, Mode, Service, Snapshot};
 use crate::lb::table::{Entry, Notes, Removed, Slot, Table};
@@ -209,7 +210,7 @@ fn miss<A: Family, P: Packet>(
     if parsed.ttl == 0 {
         return Verdict::Drop(DropReason::TtlExceeded);
     }
-    let backend = match backend_for(at.snapshot, service, &key, plan) {
+    let mut backend = match backend_for(at, service, &key, plan, first) {
         Ok(backend) => backend,
         Err(DropReason::NoBackend) if service.unreachable => return errors::unreachable(at, packet, parsed),
         Err(reason) => return Verdict::Drop(reason),
@@ -229,19 +230,40 @@ fn miss<A: Family, P: Packet>(
     };
     let mut slot = Slot::NONE;
     match first.map(|first| open(at, &key, hash, backend, &new, first.phase())) {
-        Some(Ok(opened)) => slot = opened,
+        Some(Ok(opened)) => {
+            slot = opened;
+            note_opened(at, service, backend, first);
+        }
         Some(Err(reason)) if service.mode.is_nat() => return Verdict::Drop(reason),
-        Some(Err(_)) | None => at.shard.counters.stateless.add(1),
+        Some(Err(_)) | None => {
+            at.shard.counters.stateless.add(1);
+            // All further packets will come here as well, and only the hash says the same every time.
+            backend = service.pick(plan.hash).and_then(|id| at.snapshot.backend(id)).unwrap_or(backend);
+        }
     }
     at.shard.counters.adopted.add(u64::from(slot.is_some() && first == Some(First::Adopted)));
+    send_first(at, packet, parsed, &key, &new, backend, slot)
+}
+
+/// Sends a packet that no connection knew to its backend; `slot` is where its connection is now, if it has one.
+#[inline]
+fn send_first<A: Family, P: Packet>(
+    at: &mut At,
+    packet: &mut P,
+    parsed: &Parsed,
+    key: &FiveTuple<A>,
+    new: &FiveTuple<A>,
+    backend: &Backend,
+    slot: Slot,
+) -> Verdict {
     partial::note(at, parsed, packet.bytes());
     // Only TCP has numbers to note.
-    if service.mode.is_nat() && parsed.protocol == protocol::TCP {
+    if backend.mode.is_nat() && parsed.protocol == protocol::TCP {
         note_first::<A>(at, packet.bytes(), parsed, slot);
     }
     let frame_len = packet.frame_len();
     tunnel::clamp(at, packet, parsed, backend);
-    let verdict = forward(at, packet, parsed, &key, &new, backend, slot);
+    let verdict = forward(at, packet, parsed, key, new, backend, slot);
     count(at, backend, frame_len, verdict);
     verdict
 }
@@ -261,17 +283,38 @@ pub(super) fn service_for<'a, A: Family>(
     if snapshot.local(key.src.into()).is_some() { Err(DropReason::Looped) } else { Ok(service) }
 }
 
-/// The backend for a new connection, or why it gets none.
+/// The backend for a new connection, or why it gets none. Asked again for the same packet, it says the same.
 #[inline]
 pub(super) fn backend_for<'a, A: Family>(
-    snapshot: &'a Snapshot,
+    at: &At<'a>,
     service: &Service,
     key: &FiveTuple<A>,
     plan: Plan,
+    first: Option<First>,
 ) -> Result<&'a Backend, DropReason> {
-    let picked = service.pick(plan.flow_hash).and_then(|id| snapshot.backend(id));
-    let backend = picked.ok_or(DropReason::NoBackend)?;
+    let picked =
+        if service.is_by_hash || !is_new(first) { service.pick(plan.hash) } else { schedule(at, service, plan) };
+    let backend = picked.and_then(|id| at.snapshot.backend(id)).ok_or(DropReason::NoBackend)?;
     if backend.address == key.src.into() { Err(DropReason::Looped) } else { Ok(backend) }
+}
+
+/// Whether a packet opens a connection that no other node may have owned: where that may be, only the hash is known to both.
+#[inline]
+fn is_new(first: Option<First>) -> bool {
+    matches!(first, Some(First::Syn | First::Udp | First::Echo))
+}
+
+#[inline(never)]
+fn schedule(at: &At, service: &Service, plan: Plan) -> Option<BackendId> {
+    service.schedule(at.shard.worker, &at.shard.team, plan.hash)
+}
+
+/// Tells the scheduler that a connection is open.
+#[inline]
+pub(super) fn note_opened(at: &At, service: &Service, backend: &Backend, first: Option<First>) {
+    if !service.is_by_hash && is_new(first) {
+        service.note_opened(at.shard.worker, &at.shard.team, backend.id);
+    }
 }
 
 /// How a packet opens its connection.
@@ -353,13 +396,7 @@ pub(super) fn open<A: Family>(
         let replace = is_full(at);
         insert(at, hash, request, deadline, phase.is_evictable(), replace)?
     };
-    let counters = &at.shard.counters;
-    counters.connections_created.add(1);
-    counters.connections_active.add(1);
-    if let Some(backend) = counters.backend(backend.id) {
-        backend.connections.add(1);
-        backend.connections_total.add(1);
-    }
+    at.shard.counters.opened(backend.id);
     Ok(slot)
 }
 

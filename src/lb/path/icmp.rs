@@ -6,7 +6,7 @@ use super::egress;
 use super::family::Family;
 use super::flow;
 use super::nat::{self, End};
-use super::{At, crossed, echo, echo_nat, neighbor, owners, punt, tunnel, tunnel_error};
+use super::{At, crossed, echo, echo_nat, hash_for, neighbor, owners, punt, tunnel, tunnel_error};
 use crate::lb::connection::Direction;
 use crate::lb::packet::Packet;
 use crate::lb::path_mtu::{MTU_MIN_4, MTU_MIN_6};
@@ -251,7 +251,7 @@ fn by_hash<A: Family, P: Packet>(
 ) -> Option<Verdict> {
     let id = at.snapshot.find_service(tuple.dst.into(), tuple.protocol, tuple.dport)?;
     let service = at.snapshot.service(id).filter(|s| !s.mode.is_nat())?;
-    let backend = service.pick(A::tuple_hash(at.snapshot.flow_key, tuple)).and_then(|id| at.snapshot.backend(id));
+    let backend = service.pick(hash_for(at.snapshot, Some(service), tuple)).and_then(|id| at.snapshot.backend(id));
     let Some(backend) = backend else { return Some(Verdict::Drop(DropReason::NoBackend)) };
     at.shard.counters.stateless.add(1);
     Some(unchanged(at, packet, parsed, from.into(), backend))

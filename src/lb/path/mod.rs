@@ -39,10 +39,11 @@ pub use neighbor::{announcements, solicit};
 pub use reset::{Reset, send as send_reset};
 
 use super::clock::{Now, Tick};
+use super::hash;
 use super::ids::{PortId, ServiceId};
 use super::packet::Packet;
 use super::shard::Shard;
-use super::snapshot::Snapshot;
+use super::snapshot::{Service, Snapshot};
 use super::table::{Probe, Slot};
 use super::verdict::{DropReason, Verdict};
 use crate::wire::ethernet::{self, MacAddr};
@@ -108,8 +109,8 @@ struct Came {
 #[derive(Clone, Copy, Default)]
 pub struct Plan {
     service: Option<ServiceId>,
-    /// Of the packet's five-tuple, under the key of consistent hashing.
-    flow_hash: u64,
+    /// See [`hash_for`].
+    hash: u64,
 }
 
 /// What is left to do with a packet; after the first stage one bit each, so that a byte says which there are in a burst.
@@ -305,12 +306,22 @@ fn plan<A: Family>(snapshot: &Snapshot, metas: &[Meta], plans: &mut [Plan]) {
 
 #[inline(always)]
 fn planned<A: Family>(snapshot: &Snapshot, key: &FiveTuple<A>) -> Plan {
-    let service = snapshot.find_service(key.dst.into(), key.protocol, key.dport);
-    let flow_hash = A::tuple_hash(snapshot.flow_key, key);
-    if let Some(service) = service.and_then(|id| snapshot.service(id)) {
-        service.prefetch_pick(flow_hash);
+    let id = snapshot.find_service(key.dst.into(), key.protocol, key.dport);
+    let service = id.and_then(|id| snapshot.service(id));
+    let hash = hash_for(snapshot, service, key);
+    if let Some(service) = service {
+        service.prefetch_pick(hash);
     }
-    Plan { service, flow_hash }
+    Plan { service: id, hash }
+}
+
+/// What a service's consistent hashing goes by, under its key: the packet's five-tuple, or its client's address alone.
+#[inline(always)]
+fn hash_for<A: Family>(snapshot: &Snapshot, service: Option<&Service>, key: &FiveTuple<A>) -> u64 {
+    match service {
+        Some(service) if service.is_by_client => hash::client(snapshot.flow_key, key.src.into(), 0, 0),
+        _ => A::tuple_hash(snapshot.flow_key, key),
+    }
 }
 
 /// The verdict of a packet that the short way is not for.

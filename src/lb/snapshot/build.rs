@@ -12,6 +12,7 @@ use crate::lb::hash::{HashKey, hash_bytes};
 use crate::lb::ids::{PortId, ServiceId};
 use crate::lb::local_ports::PoolKey;
 use crate::lb::maglev::{self, Maglev, MaglevError};
+use crate::lb::scheduler::{Member, Scheduler};
 use crate::wire::protocol;
 
 /// Why a snapshot could not be built. The configuration's checks find these first and name the line.
@@ -96,7 +97,7 @@ impl Snapshot {
                     *place = Some(built);
                 }
             }
-            services.push(build_service(service, table_key, &old)?);
+            services.push(build_service(service, table_key, snapshot.workers, &old)?);
         }
         snapshot.by_vip = Index::new(by_vip.into_iter());
         snapshot.local_pools = pools.all.into();
@@ -241,10 +242,24 @@ fn routes(ports: &[PortSpec]) -> Routes {
     routes
 }
 
-fn build_service(spec: ServiceSpec, key: HashKey, old: &HashMap<&str, &Service>) -> Result<Service, BuildError> {
+fn build_service(
+    spec: ServiceSpec,
+    key: HashKey,
+    workers: u16,
+    old: &HashMap<&str, &Service>,
+) -> Result<Service, BuildError> {
+    let members = members(&spec);
+    let previous = old.get(&*spec.name);
+    let scheduler = match previous.filter(|s| s.scheduler.kind() == spec.scheduler && *s.members == *members) {
+        Some(service) => service.scheduler.clone(),
+        None => {
+            let previous = previous.map(|service| &*service.scheduler);
+            Arc::new(Scheduler::build(spec.scheduler, &members, workers, previous))
+        }
+    };
     let input: Vec<(Vec<u8>, u32)> =
         spec.backends.iter().map(|b| (identity(b), if b.admits { b.weight } else { 0 })).collect();
-    let reusable = old.get(&*spec.name).filter(|s| s.maglev_input == input && s.maglev_size == spec.maglev_size);
+    let reusable = previous.filter(|s| s.maglev_input == input && s.maglev_size == spec.maglev_size);
     let maglev = match reusable {
         Some(service) => service.maglev.clone(),
         None => {
@@ -265,10 +280,19 @@ fn build_service(spec: ServiceSpec, key: HashKey, old: &HashMap<&str, &Service>)
         unreachable: spec.unreachable,
         mtu_policy: spec.mtu_policy,
         backends: spec.backends.iter().map(|b| b.id).collect(),
+        is_by_hash: spec.scheduler.is_by_hash(),
+        is_by_client: spec.scheduler.is_by_client(),
+        members,
+        scheduler,
         maglev,
         maglev_size: spec.maglev_size,
         maglev_input: input,
     })
+}
+
+/// The backends as schedulers see them.
+fn members(spec: &ServiceSpec) -> Box<[Member]> {
+    spec.backends.iter().map(|b| Member { id: b.id, weight: if b.admits { b.weight } else { 0 } }).collect()
 }
 
 /// What a backend is to the consistent hash: where it is, not what it is called.

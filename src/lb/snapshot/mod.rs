@@ -18,10 +18,12 @@ pub use spec::{BackendSpec, ClientAddress, Mode, MtuPolicy, PortSpec, ServiceSpe
 
 use super::connection::Timeouts;
 use super::hash::HashKey;
-use super::ids::{BackendId, PortId, ServiceId};
+use super::ids::{BackendId, PortId, ServiceId, WorkerId};
 use super::local_ports::PoolKey;
 use super::maglev::Maglev;
+use super::scheduler::{Asked, Member, Scheduler};
 use super::steer::Rss;
+use super::team::Team;
 use crate::wire::ethernet::MacAddr;
 
 /// See the module. Built by [`Snapshot::build`].
@@ -148,6 +150,12 @@ pub struct Service {
     pub mtu_policy: MtuPolicy,
     /// In the order of the configuration.
     pub backends: Box<[BackendId]>,
+    /// Whether consistent hashing alone gives new connections their backend.
+    pub is_by_hash: bool,
+    /// Whether that goes by the client's address alone.
+    pub is_by_client: bool,
+    members: Box<[Member]>,
+    scheduler: Arc<Scheduler>,
     maglev: Arc<Maglev>,
     maglev_size: u32,
     maglev_input: Vec<(Vec<u8>, u32)>,
@@ -164,6 +172,24 @@ impl Service {
     #[inline]
     pub fn pick(&self, hash: u64) -> Option<BackendId> {
         self.backends.get(usize::from(self.maglev.lookup(hash)?)).copied()
+    }
+
+    /// The backend that the scheduler gives a new connection; `None` if none takes new connections. Asked again, it says the
+    /// same, until [`Self::note_opened`].
+    pub fn schedule(&self, worker: WorkerId, team: &Team, hash: u64) -> Option<BackendId> {
+        let index = self.scheduler.pick(&self.asked(worker, team, hash))?;
+        self.members.get(index).map(|member| member.id)
+    }
+
+    /// Tells the scheduler that a connection to `backend` is open.
+    pub fn note_opened(&self, worker: WorkerId, team: &Team, backend: BackendId) {
+        if let Some(index) = self.members.iter().position(|member| member.id == backend) {
+            self.scheduler.opened(&self.asked(worker, team, 0), index);
+        }
+    }
+
+    fn asked<'a>(&'a self, worker: WorkerId, team: &'a Team, hash: u64) -> Asked<'a> {
+        Asked { worker, hash, table: &self.maglev, members: &self.members, team }
     }
 }
 

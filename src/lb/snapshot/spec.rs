@@ -8,6 +8,7 @@ use super::outer::{Encap, TunnelSpec};
 use crate::lb::connection::Timeouts;
 use crate::lb::hash::HashKey;
 use crate::lb::ids::BackendId;
+use crate::lb::scheduler;
 use crate::lb::steer::Rss;
 use crate::wire::ethernet::MacAddr;
 
@@ -158,6 +159,8 @@ pub struct ServiceSpec {
     pub tunnel: TunnelSpec,
     /// What becomes of packets that do not fit.
     pub mtu_policy: MtuPolicy,
+    /// How a new connection gets its backend.
+    pub scheduler: scheduler::Kind,
     /// Slots of the Maglev table; prime.
     pub maglev_size: u32,
     /// Idle times.

@@ -17,6 +17,7 @@ use std::net::IpAddr;
 use super::connection::Timeouts;
 use super::hash::HashKey;
 use super::ids::BackendId;
+use super::scheduler::Kind;
 use super::snapshot::{BackendSpec, ClientAddress, Mode, PortSpec, ServiceSpec, SnapshotSpec};
 use crate::wire::ethernet::MacAddr;
 
@@ -104,6 +105,7 @@ pub fn service(name: &str, mode: Mode, protocol: u8, vip: (&str, u16), slot: usi
         passes_echo: false,
         tunnel: Default::default(),
         mtu_policy: Default::default(),
+        scheduler: Kind::Maglev,
         maglev_size: 251,
         timeouts: Timeouts::default(),
         backends: backends.iter().enumerate().map(backend).collect(),

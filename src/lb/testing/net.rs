@@ -12,6 +12,7 @@ use super::super::pieces::Pieces;
 use super::super::punt::PuntRates;
 use super::super::shard::{Shard, ShardConfig};
 use super::super::snapshot::{Snapshot, SnapshotSpec};
+use super::super::team::Team;
 use super::super::verdict::{DropReason, Verdict};
 use super::super::waiting::Waiting;
 
@@ -131,7 +132,8 @@ impl Net {
             shard.adopt(&snapshot, None);
             shard
         };
-        let shards: Vec<_> = (0..snapshot.workers).map(shard).collect();
+        let mut shards: Vec<_> = (0..snapshot.workers).map(shard).collect();
+        Team::form(shards.iter_mut());
         let waiting = shards.iter().map(|_| Waiting::default()).collect();
         Self { snapshot, shards, now: Now::from_ns(1_000_000_000), waiting }
     }
@@ -268,7 +270,7 @@ impl Net {
                 let b = c.backend(BackendId::new(slot, 0)).unwrap();
                 add(format!("packets {slot}"), b.packets.get());
                 add(format!("bytes {slot}"), b.bytes.get());
-                add(format!("connections {slot}"), b.connections.get());
+                add(format!("connections {slot}"), c.connections(BackendId::new(slot, 0)).into());
                 add(format!("connections_total {slot}"), b.connections_total.get());
             }
             verdicts += c.tx_packets.get()

@@ -62,7 +62,7 @@ t.toml:11:3: unknown key `services` in the file, did you mean `service`?
 t.toml:17:8: `mode` must be one of nat, full-nat, gre, ipip, gue, dsr, not "ipipip", did you mean `ipip`?
   17 | mode = "ipipip"
      |        ^^^^^^^^
-t.toml:18:13: `scheduler` must be one of maglev, not "magleff", did you mean `maglev`?
+t.toml:18:13: `scheduler` must be one of rr, wrr, sh, lc, wlc, maglev, not "magleff", did you mean `maglev`?
   18 | scheduler = "magleff"
      |             ^^^^^^^^^
 t.toml:20:1: [[service.backend]] needs `address`: an IPv4 or IPv6 address
@@ -261,10 +261,10 @@ fn services_by_themselves() {
         of("mtu_policy = 'clam'"),
         "`mtu_policy` must be one of signal, fragment, clamp, not \"clam\", did you mean `clamp`?"
     );
-    for scheduler in ["rr", "wrr", "sh", "lc", "wlc", "lrt"] {
-        let message = format!("scheduler `{scheduler}` is not supported yet (supported: maglev)");
-        assert_eq!(of(&format!("scheduler = '{scheduler}'")), message);
-    }
+    assert_eq!(
+        of("scheduler = 'wlcc'"),
+        "`scheduler` must be one of rr, wrr, sh, lc, wlc, maglev, not \"wlcc\", did you mean `wlc`?"
+    );
     assert_eq!(of("protocol = 'sctp'"), "`protocol` must be one of tcp, udp, not \"sctp\"");
     assert_eq!(of("maglev_size = 65536"), "`maglev_size` must be a prime from 2 to 5000011, not 65536");
     assert_eq!(
