@@ -66,6 +66,11 @@ impl BackendId {
         self.0
     }
 
+    /// The number that [`bits`](Self::bits) gave.
+    pub fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
     /// Which of the slot's successive backends this is.
     pub fn generation(self) -> u32 {
         self.0 >> Self::SLOT_BITS

@@ -22,6 +22,7 @@ pub mod path;
 pub mod path_mtu;
 pub mod pending;
 pub mod pieces;
+pub mod probe;
 pub mod publish;
 pub mod punt;
 pub mod scheduler;

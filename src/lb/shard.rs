@@ -17,6 +17,7 @@ use super::neighbor::{NeighborEvent, NeighborSlot, Neighbors};
 use super::news::News;
 use super::path::{Meta, Plan, Reset, solicit};
 use super::path_mtu::{PathMtu, PathMtus};
+use super::probe::ProbePorts;
 use super::punt::{PuntLimits, PuntRates};
 use super::snapshot::{Backend, Snapshot};
 use super::table::{Address, Entry, Notes, OutOfMemory, Probe, Slot, Table, TableHasher};
@@ -157,6 +158,8 @@ pub struct Shard {
     pub settled: Vec<(NeighborSlot, bool)>,
     /// Datagrams that come in fragments.
     pub fragments: Fragments,
+    /// Whose health check is sent from which port number.
+    pub probes: Arc<ProbePorts>,
     pub(super) v4: Table<Ipv4Addr>,
     pub(super) v6: Table<Ipv6Addr>,
     pub(super) connections_max: u64,
@@ -219,6 +222,7 @@ impl Shard {
             outbox: Vec::with_capacity(OUTBOX_MAX),
             learned: Vec::with_capacity(OUTBOX_MAX),
             settled: Vec::with_capacity(config.neighbors_max),
+            probes: Arc::default(),
             fragments: Fragments::new(config.fragments_max, config.boot_key.derive(b"fragments")),
             v4: Table::new(config.entries(config.v4), config.place)?,
             v6: Table::new(config.entries(config.v6), config.place)?,

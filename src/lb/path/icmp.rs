@@ -347,7 +347,7 @@ fn rewrite<A: Family>(
 
 /// Replaces one end of the quoted packet and corrects the message's checksum. `outer` is the change of the message's
 /// own addresses, which ICMPv6 sums too.
-fn rewrite_message<A: Family>(
+pub(super) fn rewrite_message<A: Family>(
     frame: &mut [u8],
     parsed: &Parsed,
     quoted: &Quote,

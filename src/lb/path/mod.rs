@@ -23,6 +23,7 @@ mod neighbor;
 mod owners;
 mod partial;
 mod pieces;
+mod probe;
 mod punt;
 mod reasons;
 mod reset;
@@ -36,6 +37,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub use egress::complete;
 pub use neighbor::{announcements, solicit};
+pub use probe::send_probe;
 pub use reset::{Reset, send as send_reset};
 
 use super::clock::{Now, Tick};

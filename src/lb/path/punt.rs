@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{At, addresses};
+use super::{At, addresses, probe};
 use crate::lb::ids::PortId;
 use crate::lb::packet::Packet;
 use crate::lb::punt::PuntClass;
@@ -77,7 +77,11 @@ pub(super) fn take<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> O
         return None;
     }
     let class = class_of(parsed, frame);
-    Some(punt(at, packet, parsed, class))
+    let port = at.port;
+    Some(match probe::answer(at, packet, parsed) {
+        Some(device) => punt(at, packet, parsed, PuntClass::Management, device),
+        None => punt(at, packet, parsed, class, port),
+    })
 }
 
 /// Passes an ARP or neighbour discovery message on that was taken in here already: the host's stack asks by itself, and
@@ -85,7 +89,8 @@ pub(super) fn take<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> O
 #[cold]
 pub(super) fn neighbor<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> Verdict {
     if at.snapshot.port(at.port).is_some_and(|own| own.host) {
-        punt(at, packet, parsed, PuntClass::Neighbor)
+        let port = at.port;
+        punt(at, packet, parsed, PuntClass::Neighbor, port)
     } else {
         Verdict::Drop(DropReason::NeighborUpdate)
     }
@@ -104,13 +109,14 @@ fn class_of(parsed: &Parsed, frame: &[u8]) -> PuntClass {
     }
 }
 
-fn punt<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, class: PuntClass) -> Verdict {
+/// Passes a packet to the host's device of `port`.
+fn punt<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, class: PuntClass, port: PortId) -> Verdict {
     if !at.shard.punts.allow(class, at.now) {
         at.shard.counters.punt_limited(class).add(1);
         return Verdict::Drop(DropReason::PuntLimited);
     }
     take_tags_off(packet, usize::from(parsed.l3));
-    Verdict::Punt(at.port, class)
+    Verdict::Punt(port, class)
 }
 
 /// The host's end of a tagged port is an untagged device.

@@ -21,6 +21,7 @@ mod partial;
 mod path_mtu;
 mod pieces;
 mod pressure;
+mod probe;
 mod punt;
 mod quotes;
 mod reset;
