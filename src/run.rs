@@ -10,6 +10,7 @@ use dpdk_ffi::{Mempool, Port};
 
 use crate::control::compile::{CompileError, Compiler, Overrides, PortFacts, shard_config};
 use crate::control::config::{self, Config, Errors};
+use crate::control::health::Doors;
 use crate::control::manager::{Manager, Parts};
 use crate::control::memory::{self, TableMemory};
 use crate::control::serve::{self, Ended, ServeError, ServeOptions, serve};
@@ -44,7 +45,7 @@ pub struct RunOptions {
 
 impl RunOptions {
     fn serve(&self) -> ServeOptions {
-        ServeOptions { socket: self.socket.clone(), for_seconds: self.for_seconds }
+        ServeOptions { socket: self.socket.clone(), for_seconds: self.for_seconds, doors: Doors::default() }
     }
 }
 
@@ -162,6 +163,7 @@ fn manage(
     reports: Vec<PortReport>,
 ) -> Result<Ended, RunError> {
     let (ports, buffers, traffic) = (ports.clone(), running.buffers(), running.host_traffic());
+    let doors = Doors { ports: running.probes.clone(), devices: reports.iter().map(door).collect() };
     let configured: Vec<_> = config.ports.iter().map(|p| (p.mtu, p.vlan)).collect();
     let status = move || {
         let ports = ports.lock().unwrap_or_else(PoisonError::into_inner);
@@ -181,7 +183,17 @@ fn manage(
         ports: Arc::new(status),
         tsc_hz: Some(running.tsc_hz),
     });
-    Ok(serve(manager, options.serve())?)
+    Ok(serve(manager, ServeOptions { doors, ..options.serve() })?)
+}
+
+/// The device by which checks of VIPs leave, or why there is none.
+fn door(report: &PortReport) -> Result<String, String> {
+    match (&report.host, &report.host_reason) {
+        (Some(device), _) if report.has_probes => Ok(device.clone()),
+        (Some(device), _) => Err(format!("the kernel refuses their addresses on {device}")),
+        (None, Some(reason)) => Err(reason.clone()),
+        (None, None) => Err("the port has no host path".to_owned()),
+    }
 }
 
 /// Lets connections end if there is time for it, stops the workers, closes the ports, and writes the figures.

@@ -88,7 +88,7 @@ fn start() -> Running {
     counters.bytes.add(9_876_543_210);
     (0..12).for_each(|_| worker.counters.opened(b1));
     let socket = dir.path().join("api.sock");
-    let options = ServeOptions { socket: Some(socket.clone()), for_seconds: Some(60.0) };
+    let options = ServeOptions { socket: Some(socket.clone()), for_seconds: Some(60.0), ..Default::default() };
     std::thread::spawn(move || serve(manager, options));
     let requests = worker.requests.clone();
     std::thread::spawn(move || {

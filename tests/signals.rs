@@ -30,7 +30,7 @@ fn serving_process() {
     let backends = config.services.iter_mut().flat_map(|service| &mut service.backends);
     backends.for_each(|backend| backend.address = Ipv4Addr::LOCALHOST.into());
     let (manager, _) = support::manager(config, &path);
-    let options = ServeOptions { socket: Some(dir.join("api.sock")), for_seconds: Some(30.0) };
+    let options = ServeOptions { socket: Some(dir.join("api.sock")), for_seconds: Some(30.0), ..Default::default() };
     let ended = serve(manager, options).unwrap();
     assert!(ended != Ended::TimeUp);
     tracing::info!("ended by {ended:?}");

@@ -179,6 +179,9 @@ fn service_keys(random: &mut Random, text: &mut String, has_port: bool) {
     }
     writeln!(text, "{}", random.of(&["", "interval = '300ms'", "interval = 5\ntimeout = '1500ms'"])).unwrap();
     random.some(text, &["rise = 1", "fall = 9", "jitter = 0", "panic_threshold = 50", "slow_start = '1m'"]);
+    if !kind.contains("ping") {
+        random.some(text, &["target = 'address'"]);
+    }
 }
 
 fn backends(random: &mut Random, text: &mut String, mode: &str, is_v6: bool, has_port: bool) {

@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use super::api::{self, Places, SocketError};
 use super::config;
-use super::health::Supervisor;
+use super::health::{Doors, Supervisor, Ways};
 use super::manager::{self, Manager, ReloadError};
 use super::status::ReloadReport;
 
@@ -22,6 +22,8 @@ pub struct ServeOptions {
     pub socket: Option<PathBuf>,
     /// Ends after this many seconds.
     pub for_seconds: Option<f64>,
+    /// What health checks of VIPs stand on.
+    pub doors: Doors,
 }
 
 /// Why the loop came to its end.
@@ -109,7 +111,7 @@ pub(super) async fn run(
     info!("API on {}", socket.path.display());
     let shared = Shared::new(manager);
     let server = tokio::spawn(api::serve(socket, shared.clone()));
-    let mut supervisor = Supervisor::default();
+    let mut supervisor = Supervisor::new(options.doors.clone());
     sync(&mut supervisor, &shared);
     let end = options.for_seconds.map(|seconds| Instant::now() + duration(seconds));
     let mut stop = std::pin::pin!(stop);
@@ -168,7 +170,10 @@ pub fn check(options: &ServeOptions, config: &config::Config) -> Result<(), Serv
 
 fn sync(supervisor: &mut Supervisor, shared: &Shared) {
     let manager = shared.manager();
-    supervisor.sync(manager.config(), |service, backend| manager.health(service, backend));
+    let (snapshot, doors) = (manager.snapshot(), supervisor.doors().clone());
+    let ways = Ways::new(&snapshot, &doors);
+    let way = |service: &config::Service, backend: &config::Backend| ways.of(service, backend);
+    supervisor.sync(manager.config(), way, |service, backend| manager.health(service, backend));
 }
 
 /// Waits for that moment, or for ever.

@@ -51,6 +51,8 @@ pub struct PortReport {
     pub host: Option<String>,
     /// Why there is none.
     pub host_reason: Option<String>,
+    /// Whether health checks of VIPs can be sent by that device.
+    pub has_probes: bool,
     /// What an operator should know.
     pub notes: Vec<String>,
 }
@@ -140,6 +142,7 @@ pub(super) fn start(eal: &Eal, setup: &PortSetup, needs: Needs, pool: &Mempool) 
         place: 0,
         host: None,
         host_reason: None,
+        has_probes: false,
         notes,
     };
     // A capture file has no neighbours, and what it holds is compared byte by byte.

@@ -7,6 +7,7 @@ mod host;
 mod idle;
 mod numa;
 mod preflight;
+mod probe;
 mod sample;
 mod shared;
 mod start;

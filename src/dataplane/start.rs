@@ -21,6 +21,7 @@ use crate::lb::handle::{REQUESTS_MAX, WorkerHandle};
 use crate::lb::ids::PortId;
 use crate::lb::latency::Latency;
 use crate::lb::news::News;
+use crate::lb::probe::ProbePorts;
 use crate::lb::publish::Published;
 use crate::lb::shard::{Shard, ShardConfig};
 use crate::lb::table::OutOfMemory;
@@ -108,6 +109,8 @@ pub struct Running {
     pub workers: Vec<WorkerHandle>,
     /// TSC cycles a second.
     pub tsc_hz: u64,
+    /// Whose health check of a VIP is sent from which port number, for whoever checks.
+    pub probes: Arc<ProbePorts>,
     threads: Vec<LcoreHandle<()>>,
     order: Arc<Order>,
     host: Option<Ferry>,
@@ -248,12 +251,14 @@ impl Dataplane {
             places,
             mtus: setup.ports.iter().map(|port| port.mtu).collect(),
             clock: TurnClock::new(tsc_hz),
+            probes: Arc::default(),
         };
         let mut running = Running {
             workers: Vec::new(),
             tsc_hz,
             threads: Vec::new(),
             order: common.order.clone(),
+            probes: common.probes.clone(),
             host,
             ports,
             pool,
@@ -311,6 +316,7 @@ struct Common {
     /// Of each port, in bytes.
     mtus: Vec<u16>,
     clock: TurnClock,
+    probes: Arc<ProbePorts>,
 }
 
 impl Common {
@@ -319,8 +325,10 @@ impl Common {
         let ring_to = |(i, ring): (usize, &MpProducer)| (i != own).then(|| ring.clone());
         let (latency, queues) = (Arc::new(Latency::default()), share.rx.len());
         let others = self.heard.iter().enumerate().filter(|&(i, _)| i != own);
+        let mut shard = Shard::new(config)?;
+        shard.probes = self.probes.clone();
         Ok(Worker {
-            shard: Shard::new(config)?,
+            shard,
             published: self.published.clone(),
             order: self.order.clone(),
             idle: self.idle,

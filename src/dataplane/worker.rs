@@ -418,7 +418,11 @@ impl Worker {
         // Given back with its room, so that nothing is allocated here.
         self.shard.outbox = outbox;
         if let Some(host) = &mut self.host {
-            host.send(snapshot, &self.pool, &mut self.tx, &self.shard.counters);
+            let mut probes = MbufBurst::new();
+            host.send(snapshot, &self.pool, &mut self.tx, &self.shard.counters, &mut probes);
+            if !probes.is_empty() {
+                self.send_probes(snapshot, now, &mut probes, held);
+            }
         }
         while let Some(request) = self.requests.pop() {
             self.answer(request, now);

@@ -45,19 +45,20 @@ fn address(port: PortId, is_v4: bool, end: u8) -> Option<IpAddr> {
 /// Which backend each leased port number checks; shared by the management thread, which leases, and all workers.
 #[derive(Debug)]
 pub struct ProbePorts {
-    /// 0 for none; else the backend's number with a bit above it.
+    /// 0 for none yet; else the backend's number, and whether it is leased now.
     backends: Box<[AtomicU64]>,
     next: AtomicU16,
 }
 
-/// A port number for one check, until it is dropped.
+/// A port number that no other check gets until this is dropped.
 #[derive(Debug)]
 pub struct Lease {
     ports: Arc<ProbePorts>,
     port: u16,
 }
 
-const TAKEN: u64 = 1 << 32;
+const USED: u64 = 1 << 32;
+const LEASED: u64 = 1 << 33;
 
 impl Default for ProbePorts {
     fn default() -> Self {
@@ -69,19 +70,24 @@ impl ProbePorts {
     /// Leases a port number for a check of `backend`, the one whose last lease is the longest ago if there is a choice;
     /// `None` if all are taken.
     pub fn lease(self: &Arc<Self>, backend: BackendId) -> Option<Lease> {
-        let value = TAKEN | u64::from(backend.bits());
+        let value = LEASED | USED | u64::from(backend.bits());
         (0..PORTS).find_map(|_| {
             let at = usize::from(self.next.fetch_add(1, Ordering::Relaxed)) % PORTS;
             let slot = self.backends.get(at)?;
-            slot.compare_exchange(0, value, Ordering::Relaxed, Ordering::Relaxed).ok()?;
+            let free = slot.load(Ordering::Relaxed);
+            if free & LEASED != 0 {
+                return None;
+            }
+            slot.compare_exchange(free, value, Ordering::Relaxed, Ordering::Relaxed).ok()?;
             Some(Lease { ports: self.clone(), port: FIRST_PORT + at as u16 })
         })
     }
 
-    /// The backend that packets from this port number are to check; `None` for every other port number.
+    /// The backend that packets from this port number check, or did last: what ends a connection may leave after the
+    /// check. `None` for every other port number.
     pub fn backend(&self, port: u16) -> Option<BackendId> {
         let value = self.slot(port)?.load(Ordering::Relaxed);
-        (value & TAKEN != 0).then(|| BackendId::from_bits(value as u32))
+        (value & USED != 0).then(|| BackendId::from_bits(value as u32))
     }
 
     fn slot(&self, port: u16) -> Option<&AtomicU64> {
@@ -99,7 +105,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(slot) = self.ports.slot(self.port) {
-            slot.store(0, Ordering::Relaxed);
+            slot.fetch_and(!LEASED, Ordering::Relaxed);
         }
     }
 }
@@ -119,7 +125,7 @@ mod tests {
         assert_eq!((ports.backend(80), ports.backend(first.port() + 2)), (None, None));
         let number = first.port();
         drop(first);
-        assert_eq!(ports.backend(number), None);
+        assert_eq!(ports.backend(number), Some(a), "the end of its connection still gets there");
         assert_ne!(ports.lease(a).map(|lease| lease.port()), Some(number), "what is late of the last one finds nobody");
     }
 

@@ -460,6 +460,7 @@ start_servers() {
         esac
         on_background "$name" "tunnel-$name" python3 "$TG_LIB/tunnel_decap.py" --encap "${TG_MODE#nat+}"
         tg_await_line "tunnel-$name" ready "$TG_LAST_PID"
+        eval "TUNNEL_PID_$name=$TG_LAST_PID"
     done
 }
 

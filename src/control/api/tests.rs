@@ -37,7 +37,7 @@ impl Bench {
         handles[1].counters.backend(b1).unwrap().packets.add(3);
         let workers = workers_answer.then(|| Answering::start(&handles, b1));
         let (stop, stopped) = tokio::sync::oneshot::channel();
-        let options = ServeOptions { socket: Some(socket.clone()), for_seconds: Some(60.0) };
+        let options = ServeOptions { socket: Some(socket.clone()), for_seconds: Some(60.0), ..Default::default() };
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(serve::run(manager, options, async { _ = stopped.await })).unwrap()

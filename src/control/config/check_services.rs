@@ -123,6 +123,13 @@ fn check_service(service: &Service, spans: &ServiceSpans, findings: &mut Finding
         let message = format!("[service.health] needs `port`: service `{name}` has every port of its VIP");
         findings.error(span, message);
     }
+    if let (Some(span), Some(_)) = (&spans.health.vip, &spans.mode)
+        && mode.is_nat()
+    {
+        let message =
+            format!("`target = \"vip\"` is for tunnel modes and dsr: in mode {mode} backends do not have the VIP");
+        findings.error(span, message);
+    }
     if let (Some(span), Some(_)) = (&spans.local_addresses, &spans.mode)
         && *mode != Mode::FullNat
         && !service.local_addresses.is_empty()

@@ -13,13 +13,15 @@ use super::model_health::{DnsCheck, Health, HealthCheck, HttpCheck, Statuses, Tl
 use super::reader::{Reader, is_text};
 use super::source::Span;
 use super::values::{dns_answer, dns_name, payload, statuses};
-use super::words::{DnsCode, DnsRecord, HealthType, Word};
+use super::words::{DnsCode, DnsRecord, HealthTarget, HealthType, Word};
 
 /// Places of what is checked against other things.
 #[derive(Default)]
 pub struct HealthSpans {
     /// The table, where there is one that needs `port` and has none.
     pub without_port: Option<Span>,
+    /// A `target` that only tunnel and direct modes have.
+    pub vip: Option<Span>,
     pub ca_file: Option<Span>,
     pub command: Option<Span>,
 }
@@ -45,7 +47,9 @@ pub fn read(service: &mut Reader<'_, '_, '_>) -> Option<(Health, HealthSpans)> {
     let (panic_threshold, _) = split(table.int("panic_threshold"));
     let (slow_start_ms, _) = split(table.duration_ms("slow_start"));
     let (port, _) = split(table.int("port"));
-    let mut spans = HealthSpans::default();
+    let (target, target_span) = split(table.word("target"));
+    let mut spans =
+        HealthSpans { vip: target_span.filter(|_| target == Some(HealthTarget::Vip)), ..Default::default() };
     // Of a type that nobody knows, nobody knows the keys either; all the same each value must be good.
     let kind_or_default = kind.unwrap_or(HealthType::Tcp);
     if kind.is_some() || !has_type {
@@ -64,6 +68,7 @@ pub fn read(service: &mut Reader<'_, '_, '_>) -> Option<(Health, HealthSpans)> {
         panic_threshold_percent: panic_threshold.unwrap_or(0),
         slow_start: Duration::from_millis(slow_start_ms.unwrap_or(0)),
         port,
+        target: target.unwrap_or(HealthTarget::Auto),
     };
     Some((health, spans))
 }
@@ -79,6 +84,9 @@ fn refuse_keys_of_others(table: &mut Reader<'_, '_, '_>, kind: HealthType) {
             table.findings.error(&span, message);
         } else if key.name == "port" && kind == HealthType::Ping {
             table.findings.error(&span, "`port` is of no use to health checks of type \"ping\"");
+        } else if key.name == "target" && matches!(kind, HealthType::Ping | HealthType::Exec) {
+            let message = format!("`target` is of no use to health checks of type \"{kind}\"");
+            table.findings.error(&span, message);
         }
     }
     match kind {

@@ -1,7 +1,7 @@
 //! The keys of `[service.health]`.
 
 use super::keys::{FLAG, KeyDoc, Kind, RELOAD, TEXT_BYTES_MAX, TableDoc, key, words};
-use super::words::{DnsCode, DnsRecord, HealthType};
+use super::words::{DnsCode, DnsRecord, HealthTarget, HealthType};
 
 /// Bytes of the longest datagram that a `udp` check sends or looks for.
 pub const PAYLOAD_BYTES_MAX: usize = 512;
@@ -70,6 +70,13 @@ pub static HEALTH: TableDoc = TableDoc {
             "the backend's port",
             RELOAD,
             "Port that is checked, of no use to `ping`; required if the service has every port, but for `ping` and `exec`",
+        ),
+        key(
+            "target",
+            Kind::Word(words::<HealthTarget>),
+            "\"auto\"",
+            RELOAD,
+            "Tunnel modes and dsr: checks go to the VIP by the backend's tunnel (`vip`) or to its own address; `auto` is `vip` where the port has a host path",
         ),
         key("path", Kind::Text(TEXT_BYTES_MAX), "\"/\"", RELOAD, "`http`, `https`: target of the request, from `/` on"),
         key("host", Kind::Text(255), "address and port", RELOAD, "`http`, `https`: the `Host` header"),

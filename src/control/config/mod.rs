@@ -37,8 +37,8 @@ pub use print::Printing;
 pub use report::{Report, check};
 pub use route::Route;
 pub use words::{
-    ClientAddress, DnsCode, DnsRecord, Echo, HealthType, HostPath, Idle, Mode, MtuPolicy, Protocol, Scheduler, Spread,
-    State, Word,
+    ClientAddress, DnsCode, DnsRecord, Echo, HealthTarget, HealthType, HostPath, Idle, Mode, MtuPolicy, Protocol,
+    Scheduler, Spread, State, Word,
 };
 
 #[cfg(test)]

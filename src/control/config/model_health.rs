@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::authority::Authority;
-use super::words::{DnsCode, DnsRecord};
+use super::words::{DnsCode, DnsRecord, HealthTarget};
 
 /// `[service.health]`: how backends are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Health {
     pub slow_start: Duration,
     /// Where checks go; `None` means the port that traffic goes to.
     pub port: Option<u16>,
+    /// Which address they go to, in tunnel and direct modes.
+    pub target: HealthTarget,
 }
 
 /// What a health check does, `type` in the file.

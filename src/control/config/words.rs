@@ -79,6 +79,19 @@ impl Mode {
 }
 
 words! {
+    /// Where health checks go in the modes in which backends have the VIP.
+    HealthTarget {
+        /// To the VIP, by the backend's tunnel, where the host path leads there; else to the backend's own address.
+        Auto = "auto",
+        /// To the VIP, or nowhere.
+        Vip = "vip",
+        /// To the backend's own address.
+        Address = "address",
+    }
+    supported: Auto Vip Address
+}
+
+words! {
     /// How the client's address reaches a backend that sees another source.
     ClientAddress {
         /// Not at all.

@@ -145,8 +145,18 @@ pub fn timeouts(timeouts: &Timeouts) -> Vec<Row> {
 
 /// `[service.health]`: the keys that the type of check has.
 pub fn health(health: &Health) -> Vec<Row> {
-    let Health { check, interval, timeout, rise, fall, jitter_percent, panic_threshold_percent, slow_start, port } =
-        health;
+    let Health {
+        check,
+        interval,
+        timeout,
+        rise,
+        fall,
+        jitter_percent,
+        panic_threshold_percent,
+        slow_start,
+        port,
+        target,
+    } = health;
     let mut rows = vec![
         ("type", Some(word(health_type(check)))),
         ("interval", Some(time(*interval))),
@@ -158,6 +168,9 @@ pub fn health(health: &Health) -> Vec<Row> {
         ("slow_start", Some(time(*slow_start))),
         ("port", port.map(int)),
     ];
+    if !matches!(check, HealthCheck::Ping | HealthCheck::Exec(_)) {
+        rows.push(("target", Some(word(*target))));
+    }
     match check {
         HealthCheck::Tcp | HealthCheck::Ping => {}
         HealthCheck::Http(http) => rows.extend(http_rows(http)),

@@ -1,35 +1,27 @@
 //! The `dns` check: a query is answered with the right code, and the right record.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::dns_message::{Answer, Question, Reply};
 use super::fault::{Deadline, Fault};
-use super::{tcp, udp};
+use super::udp;
+use super::way::Door;
 use crate::control::config::{DnsCheck, DnsCode};
 
 /// Bytes of the longest answer: what its length in front of it can say over TCP.
 const MESSAGE_BYTES_MAX: usize = 65_535;
 
 /// Asks over UDP, and over TCP if that is what clients do or if the answer does not fit in a datagram.
-pub async fn check(
-    address: SocketAddr,
-    check: &DnsCheck,
-    over_tcp: bool,
-    deadline: &Deadline,
-) -> Result<String, Fault> {
+pub async fn check(door: &Door<'_>, check: &DnsCheck, over_tcp: bool, deadline: &Deadline) -> Result<String, Fault> {
     // Nobody else can answer who has not seen the query.
     let id = RandomState::new().build_hasher().finish() as u16;
     let question = Question { id, name: check.query.clone(), record: check.record };
-    let mut answer = if over_tcp {
-        ask_tcp(address, &question, deadline).await?
-    } else {
-        ask_udp(address, &question, deadline).await?
-    };
+    let mut answer =
+        if over_tcp { ask_tcp(door, &question, deadline).await? } else { ask_udp(door, &question, deadline).await? };
     if answer.is_truncated && check.answer.is_some() && !over_tcp {
-        answer = ask_tcp(address, &question, deadline).await?;
+        answer = ask_tcp(door, &question, deadline).await?;
     }
     judge(&answer, check)
 }
@@ -54,8 +46,8 @@ fn judge(answer: &Answer, check: &DnsCheck) -> Result<String, Fault> {
     Err(Fault::Backend(format!("{got}, expected {wanted}")))
 }
 
-async fn ask_udp(address: SocketAddr, question: &Question, deadline: &Deadline) -> Result<Answer, Fault> {
-    let socket = udp::connect(address).await?;
+async fn ask_udp(door: &Door<'_>, question: &Question, deadline: &Deadline) -> Result<Answer, Fault> {
+    let socket = door.udp().await?;
     socket.send(&question.to_bytes()).await.map_err(udp::explain)?;
     let mut message = vec![0; MESSAGE_BYTES_MAX];
     loop {
@@ -70,8 +62,8 @@ async fn ask_udp(address: SocketAddr, question: &Question, deadline: &Deadline) 
     }
 }
 
-async fn ask_tcp(address: SocketAddr, question: &Question, deadline: &Deadline) -> Result<Answer, Fault> {
-    let mut stream = tcp::connect(address, deadline).await?;
+async fn ask_tcp(door: &Door<'_>, question: &Question, deadline: &Deadline) -> Result<Answer, Fault> {
+    let mut stream = door.tcp(deadline).await?;
     let query = question.to_bytes();
     let exchange = async {
         // Length and message in one segment (RFC 7766 section 8).

@@ -13,6 +13,7 @@ mod task;
 mod tcp;
 mod tls;
 mod udp;
+mod way;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,10 +24,12 @@ use tokio::task::JoinHandle;
 pub use fault::Outcome;
 pub use target::Target;
 pub use task::Standing;
+pub use way::{Doors, Way, Ways};
 
+use check::Check;
 use limits::Limits;
 
-use super::config::Config;
+use super::config::{Backend, Config, Service};
 use super::manager::{HealthChange, Key};
 
 /// Results that may wait to be taken over; a task with one more waits.
@@ -36,6 +39,7 @@ const RESULTS_MAX: usize = 4096;
 pub struct Supervisor {
     tasks: HashMap<Key, Task>,
     limits: Arc<Limits>,
+    doors: Doors,
     serial: u64,
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
@@ -63,19 +67,34 @@ impl Drop for Task {
 
 impl Default for Supervisor {
     fn default() -> Self {
-        let (sender, events) = mpsc::channel(RESULTS_MAX);
-        Self { tasks: HashMap::new(), limits: Arc::default(), serial: 0, sender, events }
+        Self::new(Doors::default())
     }
 }
 
 impl Supervisor {
-    /// Starts, ends and changes checks so that they are those of `config`; the others go on undisturbed. A check that
-    /// starts goes on from what `health` says of its backend: `None` is taken for good.
-    pub fn sync(&mut self, config: &Config, health: impl Fn(&str, &str) -> Option<bool>) {
+    /// Without any check yet.
+    pub fn new(doors: Doors) -> Self {
+        let (sender, events) = mpsc::channel(RESULTS_MAX);
+        Self { tasks: HashMap::new(), limits: Arc::default(), doors, serial: 0, sender, events }
+    }
+
+    /// What checks of VIPs stand on.
+    pub fn doors(&self) -> &Doors {
+        &self.doors
+    }
+
+    /// Starts, ends and changes checks so that they are those of `config` and go the `way` of each backend; the others go on
+    /// undisturbed. A check that starts goes on from what `health` says of its backend: `None` is taken for good.
+    pub fn sync(
+        &mut self,
+        config: &Config,
+        way: impl Fn(&Service, &Backend) -> Way,
+        health: impl Fn(&str, &str) -> Option<bool>,
+    ) {
         let mut wanted: HashMap<Key, Target> = HashMap::new();
         for service in &config.services {
             for backend in &service.backends {
-                if let Some(target) = Target::of(service, backend) {
+                if let Some(target) = Target::of(service, backend, way(service, backend)) {
                     wanted.insert((service.name.clone(), backend.name.clone()), target);
                 }
             }
@@ -119,7 +138,7 @@ impl Supervisor {
         self.serial += 1;
         let serial = self.serial;
         let sender = self.sender.clone();
-        let limits = self.limits.clone();
+        let (limits, ports) = (self.limits.clone(), self.doors.ports.clone());
         let name = key.clone();
         let report = move |healthy, reason| {
             let event = Event { key: name.clone(), serial, healthy, reason };
@@ -127,7 +146,8 @@ impl Supervisor {
             // Fails only when the supervisor is gone, and the task with it.
             async move { _ = sender.send(event).await }
         };
-        let handle = tokio::spawn(task::run(key.clone(), target.clone(), known, limits, report));
+        let handle =
+            tokio::spawn(task::run(key.clone(), Check::new(&key, target.clone(), ports), known, limits, report));
         self.tasks.insert(key, Task { target, serial, handle });
     }
 }

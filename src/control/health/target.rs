@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::way::Way;
 use crate::control::config::{Backend, Health, Protocol, Service};
 
 /// One backend with its check; two that are equal are checked just so.
@@ -15,13 +16,15 @@ pub struct Target {
     pub over_tcp: bool,
     /// As configured.
     pub health: Health,
+    /// How checks get there.
+    pub way: Way,
 }
 
 impl Target {
     /// Of a backend; `None` if its service has no checks.
-    pub fn of(service: &Service, backend: &Backend) -> Option<Self> {
+    pub fn of(service: &Service, backend: &Backend, way: Way) -> Option<Self> {
         let health = service.health.clone()?;
         let port = health.port.or_else(|| service.backend_port(backend));
-        Some(Self { address: backend.address, port, over_tcp: service.protocol == Protocol::Tcp, health })
+        Some(Self { address: backend.address, port, over_tcp: service.protocol == Protocol::Tcp, health, way })
     }
 }

@@ -10,7 +10,7 @@ use tracing::debug;
 use super::check::Check;
 use super::fault::Outcome;
 use super::limits::Limits;
-use super::target::Target;
+use crate::control::config::Health;
 use crate::control::manager::Key;
 
 /// Longest wait before the first check: checks of many backends are spread over it.
@@ -50,16 +50,15 @@ impl Standing {
 /// known before.
 pub async fn run<F: Future<Output = ()>>(
     key: Key,
-    target: Target,
+    check: Check,
     known: Option<bool>,
     limits: Arc<Limits>,
     report: impl Fn(bool, String) -> F,
 ) {
-    let interval = target.health.interval;
-    let mut standing = Standing::new(known.unwrap_or(true), target.health.rise, target.health.fall);
+    let Health { interval, rise, fall, .. } = check.target().health;
+    let mut standing = Standing::new(known.unwrap_or(true), rise, fall);
     let mut unknown = known.is_none();
     let mut next = Instant::now() + interval.min(FIRST_WAIT_MAX).mul_f64(share(&key, 0));
-    let check = Check::new(&key, target);
     for turn in 1_u64.. {
         tokio::time::sleep_until(next).await;
         let Ok(permit) = check.permits(&limits).acquire().await else { return };

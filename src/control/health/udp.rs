@@ -6,14 +6,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::net::UdpSocket;
 
 use super::fault::{Deadline, Fault};
+use super::way::Door;
 use crate::control::config::UdpCheck;
 
 /// Bytes of an answer that are looked at.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// Sends the datagram, and waits for a good answer or for ICMP port unreachable.
-pub async fn check(address: SocketAddr, check: &UdpCheck, deadline: &Deadline) -> Result<String, Fault> {
-    let socket = connect(address).await?;
+pub async fn check(door: &Door<'_>, check: &UdpCheck, deadline: &Deadline) -> Result<String, Fault> {
+    let socket = door.udp().await?;
     socket.send(&check.send).await.map_err(explain)?;
     let Some(expected) = &check.expect else { return no_refusal(&socket, deadline).await };
     let mut answer = vec![0; ANSWER_BYTES_MAX];

@@ -71,6 +71,14 @@ pub(in crate::dataplane) fn choose(id: PortId, setup: &HostSetup, report: &mut P
     match Tap::open(&tap) {
         Ok(tap) => {
             report.notes.extend(hints(report, setup));
+            if let Err(error) = &tap.probes {
+                let note = format!(
+                    "no health checks of VIPs by {}: the kernel refuses their addresses: {error}",
+                    setup.device
+                );
+                report.notes.push(note);
+            }
+            report.has_probes = tap.probes.is_ok();
             report.host = Some(setup.device.clone());
             Ok(Choice::Device(tap))
         }
@@ -184,6 +192,7 @@ mod tests {
             place: 0,
             host: None,
             host_reason: None,
+            has_probes: false,
             notes: Vec::new(),
         }
     }

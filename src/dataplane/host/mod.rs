@@ -6,7 +6,7 @@ mod mailbox;
 mod netlink;
 mod tap;
 
-use dpdk_ffi::{Mbuf, Mempool};
+use dpdk_ffi::{Mbuf, MbufBurst, Mempool};
 
 pub use choice::{HostMode, HostSetup};
 pub use ferry::HostTraffic;
@@ -18,6 +18,7 @@ pub(super) use ferry::Ferry;
 use super::tx::{Class, Wires};
 use crate::lb::counters::Counters;
 use crate::lb::ids::PortId;
+use crate::lb::probe::STAND_IN_MAC;
 use crate::lb::punt::{PUNT_BURST, PuntClass};
 use crate::lb::snapshot::Snapshot;
 use crate::lb::verdict::DropReason;
@@ -39,7 +40,7 @@ const FRAME_LEN: usize = 2048;
 /// Frames that the kernel may have on their way to a worker.
 const FRAMES: usize = 256;
 /// Of those, sent in one round of chores.
-const FRAMES_AT_ONCE: usize = 64;
+pub(super) const FRAMES_AT_ONCE: usize = 64;
 /// Where a VLAN tag belongs.
 const TAG_AT: usize = 12;
 
@@ -86,11 +87,30 @@ impl HostEnd {
         }
     }
 
-    /// Sends what the kernel has to send.
-    pub(super) fn send(&mut self, snapshot: &Snapshot, pool: &Mempool, tx: &mut Wires, counters: &Counters) {
+    /// Sends what the kernel has to send, but for its health checks of VIPs, which go into `probes` as they are, each with
+    /// its port.
+    pub(super) fn send(
+        &mut self,
+        snapshot: &Snapshot,
+        pool: &Mempool,
+        tx: &mut Wires,
+        counters: &Counters,
+        probes: &mut MbufBurst<FRAMES_AT_ONCE>,
+    ) {
         let Some(frames) = &mut self.frames else { return };
         for _ in 0..FRAMES_AT_ONCE {
             let taken = frames.take(|port, frame| {
+                if ethernet::dst(frame) == Some(STAND_IN_MAC) {
+                    let probe = pool.alloc().and_then(|mbuf| filled(mbuf, None, frame));
+                    return match probe {
+                        Some(mut mbuf) => {
+                            mbuf.set_port(port.0.into());
+                            // It has room for all that one round takes.
+                            let _ = probes.push(mbuf);
+                        }
+                        None => counters.host_tx_dropped.add(1),
+                    };
+                }
                 let vlan = snapshot.port(port).and_then(|own| own.vlan);
                 match (pool.alloc().and_then(|mbuf| filled(mbuf, vlan, frame)), tx.get_mut(port)) {
                     (Some(mbuf), Some(tx)) => tx.send(Class::Host, mbuf, counters),

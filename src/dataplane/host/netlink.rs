@@ -23,17 +23,22 @@ pub(super) struct DeviceAddress {
     pub prefix_len: u8,
 }
 
-/// Message types, flags and attributes of linux/netlink.h, rtnetlink.h, if_link.h and if_addr.h.
+/// Message types, flags and attributes of linux/netlink.h, rtnetlink.h, if_link.h, if_addr.h and neighbour.h.
 mod nl {
     pub const ERROR: u16 = 2;
     pub const DONE: u16 = 3;
     pub const NEW_LINK: u16 = 16;
     pub const NEW_ADDR: u16 = 20;
     pub const GET_ADDR: u16 = 22;
+    pub const NEW_NEIGH: u16 = 28;
     pub const REQUEST: u16 = 1;
     pub const ACK: u16 = 4;
     pub const DUMP: u16 = 0x300;
     pub const CREATE_NEW: u16 = 0x600;
+    pub const REPLACE: u16 = 0x500;
+    pub const NDA_DST: u16 = 1;
+    pub const NDA_LLADDR: u16 = 2;
+    pub const NUD_PERMANENT: u16 = 0x80;
     pub const IFLA_ADDRESS: u16 = 1;
     pub const IFLA_MTU: u16 = 4;
     pub const IFLA_AF_SPEC: u16 = 26;
@@ -88,10 +93,7 @@ impl Netlink {
 
     /// Gives a device an address at once, without asking whether another host has it. Its network's route has `metric`.
     pub(super) fn add_address(&mut self, index: u32, address: IpAddr, prefix_len: u8, metric: u32) -> io::Result<()> {
-        let (family, bytes) = match address {
-            IpAddr::V4(a) => (nl::AF_INET, a.octets().to_vec()),
-            IpAddr::V6(a) => (nl::AF_INET6, a.octets().to_vec()),
-        };
+        let (family, bytes) = octets(address);
         let mut body = vec![family, prefix_len, 0, 0];
         body.extend(index.to_ne_bytes());
         attribute(&mut body, nl::IFA_LOCAL, &bytes);
@@ -99,6 +101,18 @@ impl Netlink {
         attribute(&mut body, nl::IFA_FLAGS, &nl::NO_DAD.to_ne_bytes());
         attribute(&mut body, nl::IFA_RT_PRIORITY, &metric.to_ne_bytes());
         self.request(nl::NEW_ADDR, nl::CREATE_NEW, &body)
+    }
+
+    /// Tells a device's neighbour's MAC address for good.
+    pub(super) fn set_neighbor(&mut self, index: u32, address: IpAddr, mac: MacAddr) -> io::Result<()> {
+        let (family, bytes) = octets(address);
+        let mut body = vec![family, 0, 0, 0];
+        body.extend(index.to_ne_bytes());
+        body.extend(nl::NUD_PERMANENT.to_ne_bytes());
+        body.extend([0, 0]);
+        attribute(&mut body, nl::NDA_DST, &bytes);
+        attribute(&mut body, nl::NDA_LLADDR, &mac.0);
+        self.request(nl::NEW_NEIGH, nl::REPLACE, &body)
     }
 
     /// The addresses of all devices.
@@ -162,6 +176,14 @@ fn link(index: u32, flags: u32) -> Vec<u8> {
         body.extend(word.to_ne_bytes());
     }
     body
+}
+
+/// Family and bytes of an address.
+fn octets(address: IpAddr) -> (u8, Vec<u8>) {
+    match address {
+        IpAddr::V4(a) => (nl::AF_INET, a.octets().to_vec()),
+        IpAddr::V6(a) => (nl::AF_INET6, a.octets().to_vec()),
+    }
 }
 
 /// Adds an attribute, padded to whole words.

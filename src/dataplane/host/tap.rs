@@ -11,6 +11,7 @@ use rustix::fs::OFlags;
 
 use super::netlink::Netlink;
 use crate::lb::ids::PortId;
+use crate::lb::probe::{PREFIX_LENS, STAND_IN_MAC, host_end, stand_in};
 use crate::lb::snapshot::link_local;
 use crate::wire::ethernet::MacAddr;
 
@@ -28,6 +29,8 @@ pub(super) struct TapSetup {
 pub(in crate::dataplane) struct Tap {
     file: File,
     pub port: PortId,
+    /// Why health checks of VIPs cannot use it, if they cannot.
+    pub probes: io::Result<()>,
 }
 
 /// Why there is no device.
@@ -93,7 +96,11 @@ impl Tap {
             let added = netlink.add_address(index, address, prefix_len, ROUTE_METRIC);
             added.map_err(failed(&format!("address {address}/{prefix_len}")))?;
         }
-        Ok(Self { file, port: setup.port })
+        let probes = probe_ends(setup).try_for_each(|(end, prefix_len, stand_in)| {
+            netlink.add_address(index, end, prefix_len, ROUTE_METRIC)?;
+            netlink.set_neighbor(index, stand_in, STAND_IN_MAC)
+        });
+        Ok(Self { file, port: setup.port, probes })
     }
 
     /// A frame that the kernel sends; `None` if there is none now.
@@ -119,6 +126,15 @@ fn all_addresses(setup: &TapSetup) -> Vec<(IpAddr, u8)> {
         all.push((link_local, 64));
     }
     all
+}
+
+/// For each family: where health checks of VIPs are sent from, with its prefix length, and to.
+fn probe_ends(setup: &TapSetup) -> impl Iterator<Item = (IpAddr, u8, IpAddr)> {
+    let has_v6 = setup.addresses.iter().any(|(a, _)| a.is_ipv6());
+    [true, false].into_iter().filter(move |&is_v4| is_v4 || has_v6).filter_map(|is_v4| {
+        let prefix_len = PREFIX_LENS[usize::from(!is_v4)];
+        Some((host_end(setup.port, is_v4)?, prefix_len, stand_in(setup.port, is_v4)?))
+    })
 }
 
 /// Settings that keep the kernel from saying what nobody asked it. A machine may have some of them closed or missing; then
@@ -148,6 +164,8 @@ mod tests {
             addresses: addresses.iter().filter_map(|a| Some((a.parse().ok()?, 64))).collect(),
         };
         assert_eq!(all_addresses(&setup(&["10.0.0.2"])).len(), 1);
+        assert_eq!(probe_ends(&setup(&["10.0.0.2"])).count(), 1);
+        assert_eq!(probe_ends(&setup(&["10.0.0.2", "fd00::2"])).count(), 2);
         let all = all_addresses(&setup(&["10.0.0.2", "fd00::2"]));
         assert_eq!(all.last().map(|(a, len)| (a.to_string(), *len)), Some(("fe80::ff:fe00:2".into(), 64)));
         assert_eq!(all_addresses(&setup(&["fd00::2", "fe80::ff:fe00:2"])).len(), 2);

@@ -2,7 +2,8 @@
 
 use super::super::keys_health::types_of;
 use super::super::{
-    DnsCheck, DnsCode, DnsRecord, Health, HealthCheck, HealthType, HttpCheck, Statuses, TlsCheck, UdpCheck, Word, keys,
+    DnsCheck, DnsCode, DnsRecord, Health, HealthCheck, HealthTarget, HealthType, HttpCheck, Statuses, TlsCheck,
+    UdpCheck, Word, keys,
 };
 use super::{errors, good, service};
 
@@ -185,5 +186,26 @@ fn each_type_is_read_with_its_defaults_and_its_keys() {
 fn pings_and_commands_need_no_port() {
     for keys in ["type = 'ping'", "type = 'exec'\ncommand = ['/bin/sh']"] {
         assert_eq!(good(&text(keys).replace("port = 80", "")).services[0].health.as_ref().unwrap().port, None);
+    }
+}
+
+#[test]
+fn checks_go_to_the_vip_where_backends_have_it() {
+    assert_eq!(health("").target, HealthTarget::Auto);
+    assert_eq!(health("target = 'vip'").target, HealthTarget::Vip);
+    assert_eq!(health("type = 'dns'\nquery = 'a.example'\ntarget = 'address'").target, HealthTarget::Address);
+    for kind in ["type = 'ping'", "type = 'exec'\ncommand = ['/bin/sh']"] {
+        let name = kind.split('\'').nth(1).unwrap();
+        let expected = format!("`target` is of no use to health checks of type \"{name}\"");
+        assert_eq!(fault(&format!("{kind}\ntarget = 'vip'")), expected);
+    }
+    for mode in ["nat", "full-nat"] {
+        let locals = if mode == "nat" { "" } else { "local_addresses = ['10.1.0.77']\n" };
+        let of =
+            |target| service(mode, &format!("{locals}[service.health]\ntarget = '{target}'"), "address = '10.1.0.1'");
+        let expected =
+            format!("`target = \"vip\"` is for tunnel modes and dsr: in mode {mode} backends do not have the VIP");
+        assert_eq!(errors(&of("vip")), [expected]);
+        good(&of("auto"));
     }
 }

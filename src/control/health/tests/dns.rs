@@ -79,7 +79,7 @@ async fn what_does_not_fit_is_asked_for_over_tcp() {
     assert_eq!(run(spec(DnsCode::NoError, Some("192.0.2.4")), address).await, good("answers 192.0.2.4"));
     let mut over_tcp = target_of(spec(DnsCode::NoError, Some("192.0.2.3")), server([0x81, 0x82], 0).await);
     over_tcp.over_tcp = true;
-    assert_eq!(Check::new(&key("b1"), over_tcp).run().await, good("answers 192.0.2.3"));
+    assert_eq!(check_of(over_tcp).run().await, good("answers 192.0.2.3"));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ fn shell(script: &str) -> HealthCheck {
 async fn exec(script: &str) -> Outcome {
     let mut target = target_of(shell(script), "10.0.0.9:8080".parse().unwrap());
     target.health.timeout = Duration::from_secs(10);
-    Check::new(&key("b1"), target).run().await
+    check_of(target).run().await
 }
 
 /// Whether the process whose number is in `file` is there and no zombie.
@@ -60,7 +60,7 @@ async fn what_hangs_is_ended_with_all_that_it_has_started() {
     let started = Instant::now();
     let mut target = target_of(shell(&script), refusing());
     target.health.timeout = Duration::from_millis(1500);
-    let outcome = Check::new(&key("b1"), target).run().await;
+    let outcome = check_of(target).run().await;
     assert_eq!(outcome, failed("timed out after 1500 ms: the command did not end"));
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
     // Reaped when the check ends, and not some time later.
@@ -82,7 +82,7 @@ async fn a_check_that_is_given_up_leaves_nobody_behind() {
     let file = directory.path().join("process");
     let mut target = target_of(shell(&format!("echo $$ > {}; exec sleep 60", file.display())), refusing());
     target.health.timeout = Duration::from_secs(60);
-    let check = tokio::spawn(async move { Check::new(&key("b1"), target).run().await });
+    let check = tokio::spawn(async move { check_of(target).run().await });
     eventually(|| std::fs::read_to_string(&file).is_ok_and(|number| number.ends_with('\n'))).await;
     assert!(is_alive(&file));
     check.abort();

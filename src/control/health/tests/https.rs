@@ -90,7 +90,7 @@ async fn https(tls: TlsCheck, host: Option<&str>, address: SocketAddr) -> Outcom
     let mut target = target_of(HealthCheck::Http(check), address);
     // Handshakes of others run on the same two CPUs.
     target.health.timeout = Duration::from_secs(10);
-    Check::new(&key("b1"), target).run().await
+    check_of(target).run().await
 }
 
 const GOOD: &str = "status 200 with a good body";

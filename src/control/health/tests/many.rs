@@ -111,12 +111,12 @@ async fn a_flapping_backend_changes_only_after_so_many_checks_in_a_row() {
 fn checks_begin_sooner_and_never_later_than_the_interval() {
     let mut target = target_of(HealthCheck::Tcp, refusing());
     (target.health.interval, target.health.jitter_percent) = (Duration::from_secs(10), 20);
-    let check = Check::new(&key("b1"), target.clone());
+    let check = check_of(target.clone());
     let started = Instant::now();
     let wait = |share| check.next_after(started, share) - started;
     assert_eq!((wait(0.0), wait(0.5), wait(1.0)), (secs(10.0), secs(9.0), secs(8.0)));
     target.health.jitter_percent = 0;
-    assert_eq!(Check::new(&key("b1"), target).next_after(started, 0.9) - started, secs(10.0));
+    assert_eq!(check_of(target).next_after(started, 0.9) - started, secs(10.0));
 }
 
 fn secs(seconds: f64) -> Duration {

@@ -7,6 +7,7 @@ mod https;
 mod many;
 mod ping;
 mod udp;
+mod way;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use super::check::Check;
 use super::*;
-use crate::control::config::{Config, Health, HealthCheck};
+use crate::control::config::{Config, Health, HealthCheck, HealthTarget};
 use crate::control::fixture::edited;
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -43,17 +44,32 @@ fn health(check: HealthCheck) -> Health {
         panic_threshold_percent: 0,
         slow_start: Duration::ZERO,
         port: None,
+        target: HealthTarget::Auto,
     }
 }
 
 /// Of a service over UDP, unless its check is changed.
 fn target_of(check: HealthCheck, address: SocketAddr) -> Target {
-    Target { address: address.ip(), port: Some(address.port()), over_tcp: false, health: health(check) }
+    Target {
+        address: address.ip(),
+        port: Some(address.port()),
+        over_tcp: false,
+        health: health(check),
+        way: Way::Address,
+    }
+}
+
+fn check_of(target: Target) -> Check {
+    Check::new(&key("b1"), target, Arc::default())
 }
 
 /// One check, with [`SHORT`] as its timeout.
 async fn run(check: HealthCheck, address: SocketAddr) -> Outcome {
-    Check::new(&key("b1"), target_of(check, address)).run().await
+    check_of(target_of(check, address)).run().await
+}
+
+fn by_address(_: &Service, _: &Backend) -> Way {
+    Way::Address
 }
 
 fn key(backend: &str) -> Key {
@@ -145,20 +161,20 @@ fn serials(supervisor: &Supervisor) -> Vec<(&str, u64)> {
 async fn a_reload_leaves_the_checks_that_stay_alone() {
     let mut supervisor = Supervisor::default();
     let nothing_known = |_: &str, _: &str| None;
-    supervisor.sync(&config(&[]), nothing_known);
+    supervisor.sync(&config(&[]), by_address, nothing_known);
     let before: HashMap<String, u64> = serials(&supervisor).iter().map(|(name, n)| (name.to_string(), *n)).collect();
     assert_eq!(supervisor.len(), 3, "service dns has no checks, and a drained backend has");
     let b3 = "[[service.backend]]\nname = \"b3\"\naddress = \"10.1.0.13\"\nstate = \"drain\"\n";
     let b4 = "[[service.backend]]\nname = \"b4\"\naddress = \"10.1.0.14\"\n";
     let changed = [(b3, b4), ("10.1.0.12", "10.1.0.99"), ("port = 8080\n", "port = 8080\nweight = 1\n")];
-    supervisor.sync(&config(&changed), nothing_known);
+    supervisor.sync(&config(&changed), by_address, nothing_known);
     let after = serials(&supervisor);
     assert_eq!(after.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["b1", "b2", "b4"]);
     assert_eq!(after[0].1, before["b1"], "its weight is nothing to the checks");
     assert!(after[1].1 > before["b2"] && !before.contains_key("b4"));
-    supervisor.sync(&config(&[("type = \"tcp\"", "type = \"tcp\"\nrise = 5")]), nothing_known);
+    supervisor.sync(&config(&[("type = \"tcp\"", "type = \"tcp\"\nrise = 5")]), by_address, nothing_known);
     assert!(serials(&supervisor)[0].1 > before["b1"], "another check is another task");
-    supervisor.sync(&config(&[("[service.health]\ntype = \"tcp\"\n", "")]), nothing_known);
+    supervisor.sync(&config(&[("[service.health]\ntype = \"tcp\"\n", "")]), by_address, nothing_known);
     assert!(supervisor.is_empty());
 }
 

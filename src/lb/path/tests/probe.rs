@@ -147,11 +147,16 @@ fn what_belongs_to_no_check_goes_nowhere_and_what_comes_for_none_is_the_hosts_as
     assert_eq!(refused(LAN_PORT, Frame::syn(&text(end), "192.0.2.20:80")), dropped, "not the stand-in");
     let long = Frame::ack(&text(end), &text(target)).with(|f| f.payload = vec![0; 1470]);
     assert_eq!(refused(LAN_PORT, long), Verdict::Drop(DropReason::TooBig), "told to nobody on the wire");
-    // The same numbers from elsewhere, or after the check's end, are the host's own business.
+    // The same numbers from elsewhere are the host's own business.
     let to = format!("10.1.0.254:{}", lease.port());
     let from_elsewhere = Frame::tcp("192.0.2.77:80", &to, SYN | ACK).on_lan(backend_mac(3)).build();
     assert_eq!(host.net.send(1, &from_elsewhere).frame, from_elsewhere);
-    drop(lease);
+    let below = Frame::tcp("192.0.2.20:80", "10.1.0.254:61439", SYN | ACK).on_lan(backend_mac(3)).build();
+    assert_eq!(host.net.send(1, &below).frame, below);
+    // After a reload there may be another backend in the slot.
+    let mut spec = hosted();
+    spec.services[4].backends[0].id = BackendId::new(8, 1);
+    host.net.reload(spec);
     let late = Frame::tcp("192.0.2.20:80", &to, SYN | ACK).on_lan(backend_mac(3)).build();
     assert_eq!(host.net.send(1, &late).frame, late);
 }
