@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use dpdk_ffi::{Mempool, Port};
 
-use crate::control::compile::{CompileError, Compiler, Overrides, PortFacts, shard_config};
+use crate::control::compile::{CompileError, Compiler, PortFacts, shard_config};
 use crate::control::config::{self, Config, Errors};
 use crate::control::health::Doors;
 use crate::control::manager::{Manager, Parts};
 use crate::control::memory::{self, TableMemory};
+use crate::control::overrides::Overrides;
 use crate::control::serve::{self, Ended, ServeError, ServeOptions, serve};
+use crate::control::state_file::StateFile;
 use crate::control::stats::Stats;
 use crate::control::status::{PortHost, PortStatus};
 use crate::dataplane::{
@@ -136,11 +138,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
 
     let facts = reports.iter().map(|r| PortFacts { mac: r.mac, host: r.host.is_some(), rss: r.rss.clone() }).collect();
     let hash_key = config.dataplane.hash_key.map_or_else(random_key, |key| Ok(HashKey::from_bytes(key)))?;
-    let mut compiler = Compiler::new(workers, facts, hash_key);
-    let first = compiler
-        .compile(&config, &Overrides::default(), None)
-        .map_err(|source| RunError::Compile { file: options.config.display().to_string(), source })?;
-    let published = Arc::new(Published::new(Arc::new(first)));
+    let (beginning, published) = begin(Compiler::new(workers, facts, hash_key), &config, &options.config)?;
     let mut running = dataplane.run(&published, &shards)?;
     print_tables(&running.workers, &plan);
     println!("running: {} service(s), {} worker(s)", config.services.len(), workers);
@@ -148,15 +146,33 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     let started = Instant::now();
     let ports: Arc<Mutex<Vec<Port>>> = Arc::new(Mutex::new(running.take_ports()));
     let grace = config.control.grace;
-    let served = manage(config, options, compiler, &published, &running, &ports, reports);
+    let served = manage(config, options, beginning, &published, &running, &ports, reports);
     finish(served, running, &ports, &published, started, grace, options.stats.as_deref())
+}
+
+/// What the first snapshot was made with, and of beside the file.
+struct Beginning {
+    compiler: Compiler,
+    overrides: Overrides,
+    state_file: StateFile,
+}
+
+/// The first snapshot, with what commands said before the start.
+fn begin(mut compiler: Compiler, config: &Config, config_path: &Path) -> Result<(Beginning, Arc<Published>), RunError> {
+    let (state_file, commands, notes) = StateFile::open(config, config_path);
+    notes.iter().for_each(|note| tracing::warn!("{note}"));
+    let overrides = Overrides::of(commands, config);
+    let first = compiler
+        .compile(config, &overrides, None)
+        .map_err(|source| RunError::Compile { file: config_path.display().to_string(), source })?;
+    Ok((Beginning { compiler, overrides, state_file }, Arc::new(Published::new(Arc::new(first)))))
 }
 
 /// The management side, until its end.
 fn manage(
     config: Config,
     options: &RunOptions,
-    compiler: Compiler,
+    beginning: Beginning,
     published: &Arc<Published>,
     running: &Running,
     ports: &Arc<Mutex<Vec<Port>>>,
@@ -174,10 +190,13 @@ fn manage(
         };
         all.filter_map(status).collect()
     };
+    let Beginning { compiler, overrides, state_file } = beginning;
     let manager = Manager::new(Parts {
         config_path: options.config.clone(),
         config,
         compiler,
+        overrides,
+        state_file,
         published: published.clone(),
         workers: running.workers.clone(),
         ports: Arc::new(status),

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use tidegate::control::compile::{Compiler, Overrides, PortFacts, shard_config};
+use tidegate::control::compile::{Compiler, PortFacts, shard_config};
+use tidegate::control::overrides::Overrides;
 use tidegate::lb::clock::Now;
 use tidegate::lb::hash::HashKey;
 use tidegate::lb::ids::{PortId, WorkerId};

@@ -44,11 +44,47 @@ pub enum Command {
     Replay(Replay),
     /// Show what a running tidegate does
     Show(Show),
+    /// Change what a backend of a running tidegate does, at once and until it is changed again or the file says the same
+    Backend {
+        /// What to do.
+        #[command(subcommand)]
+        action: BackendAction,
+    },
     /// Let a running tidegate take over a configuration file: all of it, or nothing
     Reload {
         /// Configuration file; the one given at start if left out
         file: Option<PathBuf>,
     },
+}
+
+/// What can be done to a backend.
+#[derive(Debug, Subcommand)]
+pub enum BackendAction {
+    /// Give it no new connections; old ones stay
+    Drain(BackendName),
+    /// Let it take connections while it is healthy
+    Up(BackendName),
+    /// Send it nothing any more
+    Down(BackendName),
+    /// Give it another share of new connections
+    Weight {
+        /// Which one.
+        #[command(flatten)]
+        name: BackendName,
+        /// Relative to the others; 0 for no new connections
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u16))]
+        weight: u16,
+    },
+    /// Go back to the state and the weight of the file
+    Reset(BackendName),
+}
+
+/// Which backend.
+#[derive(Debug, clap::Args)]
+pub struct BackendName {
+    /// As `show backends` names it, or its ADDRESS:PORT if no other backend has them
+    #[arg(value_name = "SERVICE/BACKEND")]
+    pub name: String,
 }
 
 /// `tidegate run`.

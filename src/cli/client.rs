@@ -76,6 +76,8 @@ impl Client {
         let said = serde_json::from_str::<ApiError>(&body).map_or(body, |answer| answer.error);
         Err(match status {
             StatusCode::UNPROCESSABLE_ENTITY => Failure::configuration(said),
+            // Who was named is not there.
+            StatusCode::NOT_FOUND => Failure::usage(format!("error: {said}")),
             _ => Failure::running(format!("error: {said}")),
         })
     }

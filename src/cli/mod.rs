@@ -1,6 +1,7 @@
 //! The command line: arguments in, text out.
 
 mod args;
+mod backend;
 mod client;
 mod failure;
 mod logging;
@@ -44,6 +45,7 @@ fn dispatch(args: Args) -> Result<(), Failure> {
             replay::replay(replay)
         }
         Command::Show(show) => show::show(&show, &Client::new(socket)),
+        Command::Backend { action } => backend::backend(action, &Client::new(socket)),
         Command::Reload { file } => reload(file.as_deref(), &Client::new(socket)),
     }
 }

@@ -1,9 +1,10 @@
 //! Turns the configuration, and what health checks and commands say beside it, into a snapshot for the workers.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::config::{self, Config, State};
+use super::ghosts::Ghost;
+use super::overrides::Overrides;
 use super::registry::{BackendKey, Registry, RegistryFull};
 use crate::lb::connection::Timeouts;
 use crate::lb::hash::HashKey;
@@ -42,104 +43,6 @@ pub enum CompileError {
     Build(#[from] BuildError),
 }
 
-/// What health checks and commands say of backends, beside the file.
-#[derive(Clone, Debug, Default)]
-pub struct Overrides {
-    health: HashMap<(String, String), bool>,
-    state: HashMap<(String, String), State>,
-    /// Percent of its weight that a backend has while it comes back.
-    shares: HashMap<(String, String), u8>,
-    /// Services that serve all of their backends, since too few are healthy.
-    panics: HashSet<String>,
-}
-
-impl Overrides {
-    /// Notes what the health checks say of a backend; `None` if it is not checked.
-    pub fn set_health(&mut self, service: &str, backend: &str, healthy: Option<bool>) {
-        set(&mut self.health, service, backend, healthy);
-    }
-
-    /// Notes what a command says of a backend; `None` to go by the file again.
-    pub fn set_state(&mut self, service: &str, backend: &str, state: Option<State>) {
-        set(&mut self.state, service, backend, state);
-    }
-
-    /// What the health checks say.
-    pub fn health(&self, service: &str, backend: &str) -> Option<bool> {
-        self.health.get(&(service.to_owned(), backend.to_owned())).copied()
-    }
-
-    /// What a command said.
-    pub fn state(&self, service: &str, backend: &str) -> Option<State> {
-        self.state.get(&(service.to_owned(), backend.to_owned())).copied()
-    }
-
-    /// Notes which part of its weight a backend has, in percent; `None` for all of it.
-    pub fn set_share(&mut self, (service, backend): &(String, String), percent: Option<u8>) {
-        set(&mut self.shares, service, backend, percent);
-    }
-
-    /// Which part of its weight a backend has, in percent; `None` for all of it.
-    pub fn share(&self, service: &str, backend: &str) -> Option<u8> {
-        self.shares.get(&(service.to_owned(), backend.to_owned())).copied()
-    }
-
-    /// Finds out which services have so few healthy backends that all of them are to serve. To be called when health,
-    /// states or the configuration have changed.
-    pub fn judge(&mut self, config: &Config) {
-        let panics = |service: &&config::Service| {
-            let threshold = service.health.as_ref().map_or(0, |health| usize::from(health.panic_threshold_percent));
-            let (healthy, wanted) = if threshold == 0 { return false } else { self.healthy(service) };
-            healthy * 100 < threshold * wanted
-        };
-        self.panics = config.services.iter().filter(panics).map(|service| service.name.clone()).collect();
-    }
-
-    /// Whether a service serves all of its backends, since too few are healthy.
-    pub fn panics(&self, service: &str) -> bool {
-        self.panics.contains(service)
-    }
-
-    /// How many backends of a service are wanted up and healthy, and how many are wanted up.
-    pub fn healthy(&self, service: &config::Service) -> (usize, usize) {
-        let wanted = service.backends.iter().filter(|b| self.wanted(service, b) == State::Up);
-        wanted.fold((0, 0), |(healthy, wanted), b| {
-            let is_healthy = self.health(&service.name, &b.name) != Some(false);
-            (healthy + usize::from(is_healthy), wanted + 1)
-        })
-    }
-
-    fn wanted(&self, service: &config::Service, backend: &config::Backend) -> State {
-        self.state(&service.name, &backend.name).unwrap_or(backend.state)
-    }
-
-    /// Forgets what is not in `config` any more.
-    pub fn retain(&mut self, config: &Config) {
-        let names: HashSet<(String, String)> =
-            config.services.iter().flat_map(|s| s.backends.iter().map(|b| (s.name.clone(), b.name.clone()))).collect();
-        self.health.retain(|name, _| names.contains(name));
-        self.state.retain(|name, _| names.contains(name));
-        self.shares.retain(|name, _| names.contains(name));
-    }
-
-    /// What the packet path does with a backend, all taken together: the administrator's word, and down if the checks
-    /// say so, unless too few backends would be left.
-    pub fn effective(&self, service: &config::Service, backend: &config::Backend) -> State {
-        match self.health(&service.name, &backend.name) {
-            Some(false) if !self.panics(&service.name) => State::Down,
-            _ => self.wanted(service, backend),
-        }
-    }
-}
-
-fn set<T>(map: &mut HashMap<(String, String), T>, service: &str, backend: &str, value: Option<T>) {
-    let name = (service.to_owned(), backend.to_owned());
-    match value {
-        Some(value) => _ = map.insert(name, value),
-        None => _ = map.remove(&name),
-    }
-}
-
 /// Makes snapshots, one after the other.
 #[derive(Debug)]
 pub struct Compiler {
@@ -166,11 +69,12 @@ impl Compiler {
         overrides: &Overrides,
         previous: Option<&Snapshot>,
     ) -> Result<Snapshot, CompileError> {
-        let keys: Vec<BackendKey> =
-            config.services.iter().flat_map(|s| s.backends.iter().map(|b| backend_key(s, b))).collect();
+        let backends = config.services.iter().flat_map(|s| s.backends.iter().map(|b| backend_key(s, b)));
+        let keys: Vec<BackendKey> = backends.chain(overrides.ghosts.iter().map(Ghost::key)).collect();
         let mut registry = self.registry.clone();
         let mut ids = registry.assign(&keys, BACKENDS_MAX)?.into_iter();
-        let services = config.services.iter().map(|s| service(s, overrides, &mut ids)).collect();
+        let mut services: Vec<_> = config.services.iter().map(|s| service(s, overrides, &mut ids)).collect();
+        services.extend(overrides.ghosts.iter().zip(ids).map(|(ghost, id)| retired(ghost, overrides, id)));
         let spec = SnapshotSpec {
             generation: self.generation + 1,
             workers: self.workers,
@@ -182,6 +86,11 @@ impl Compiler {
         self.registry = registry;
         self.generation = snapshot.generation;
         Ok(snapshot)
+    }
+
+    /// The number of a backend in the newest snapshot.
+    pub fn id(&self, service: &config::Service, backend: &config::Backend) -> Option<BackendId> {
+        self.registry.id(&backend_key(service, backend))
     }
 }
 
@@ -212,7 +121,7 @@ pub fn shard_config(config: &Config, worker: WorkerId, boot_key: HashKey) -> Sha
 const NEIGHBORS_MAX: usize = 4096;
 
 /// Connections may stay with a backend over a reload only if they would be made just so again: same VIP, same mode.
-fn backend_key(service: &config::Service, backend: &config::Backend) -> BackendKey {
+pub(super) fn backend_key(service: &config::Service, backend: &config::Backend) -> BackendKey {
     BackendKey {
         service: service.name.clone(),
         vip: (service.vip, service.protocol, service.port),
@@ -247,32 +156,53 @@ fn port(port: &config::Port, facts: &PortFacts) -> PortSpec {
     }
 }
 
-fn service(service: &config::Service, overrides: &Overrides, ids: &mut impl Iterator<Item = BackendId>) -> ServiceSpec {
-    let mode = match service.mode {
+fn mode_spec(mode: config::Mode) -> Mode {
+    match mode {
         config::Mode::Nat => Mode::Nat,
         config::Mode::FullNat => Mode::FullNat,
         config::Mode::Gre => Mode::Gre,
         config::Mode::Ipip => Mode::Ipip,
         config::Mode::Gue => Mode::Gue,
         config::Mode::Dsr => Mode::Dsr,
-    };
+    }
+}
+
+fn backend_spec(
+    backend: &config::Backend,
+    id: BackendId,
+    mode: Mode,
+    weight: u32,
+    [serves, admits]: [bool; 2],
+) -> BackendSpec {
+    BackendSpec {
+        id,
+        name: backend.name.as_str().into(),
+        address: backend.address,
+        port: if mode.is_nat() { backend.port } else { None },
+        weight,
+        serves,
+        admits,
+    }
+}
+
+/// A service for a backend that a reload has removed: its connections go on, and no packet finds it anew.
+fn retired(ghost: &Ghost, overrides: &Overrides, id: BackendId) -> ServiceSpec {
+    let spec = service(&ghost.service, overrides, &mut std::iter::empty());
+    let backends = vec![backend_spec(&ghost.backend, id, spec.mode, 0, [true, false])];
+    ServiceSpec { is_retired: true, passes_echo: false, maglev_size: 2, backends, ..spec }
+}
+
+fn service(service: &config::Service, overrides: &Overrides, ids: &mut impl Iterator<Item = BackendId>) -> ServiceSpec {
+    let mode = mode_spec(service.mode);
     let backends = service.backends.iter().zip(ids).map(|(b, id)| {
-        let state = overrides.effective(service, b);
-        // Where dead ones serve as well, who is back is better than they are from the start.
-        let share = overrides.share(&service.name, &b.name).filter(|_| !overrides.panics(&service.name));
-        BackendSpec {
-            id,
-            name: b.name.as_str().into(),
-            address: b.address,
-            port: if mode.is_nat() { b.port } else { None },
-            weight: weight(b.weight, share),
-            serves: state != State::Down,
-            admits: state == State::Up,
-        }
+        let weight = weight(overrides.weight(service, b), overrides.share_served(service, b));
+        let serves = overrides.effective(service, b) != State::Down;
+        backend_spec(b, id, mode, weight, [serves, overrides.admits(service, b)])
     });
     let t = service.timeouts;
     ServiceSpec {
         name: service.name.as_str().into(),
+        is_retired: false,
         vip: service.vip,
         port: service.port,
         protocol: match service.protocol {

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 
-use super::compile::{Compiler, Overrides, PortFacts};
+use super::compile::{Compiler, PortFacts};
 use super::config::Config;
 use super::manager::{Manager, Parts};
+use super::overrides::Overrides;
+use super::state_file::StateFile;
 use super::status::PortStatus;
 use crate::lb::connection::Phase;
 use crate::lb::counters::Counters;
@@ -95,6 +97,8 @@ pub fn manager(path: &Path) -> Manager {
         config_path: path.to_owned(),
         config,
         compiler,
+        overrides: Overrides::default(),
+        state_file: StateFile::default(),
         published: Arc::new(Published::new(Arc::new(first))),
         workers: (0..2).map(worker).collect(),
         ports: Arc::new(move || ports.clone()),

@@ -1,5 +1,9 @@
 //! The running configuration: takes over new files and health results, and publishes what follows from them.
 
+mod change;
+mod operate;
+mod standing;
+
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,11 +11,21 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
 
+pub use operate::CommandError;
+pub(super) use standing::Standing;
+
 use super::checksums::Partial;
-use super::compile::{CompileError, Compiler, Overrides};
-use super::config::{self, Config, Errors, KeyChange, State, diff};
+use super::commands::{self, Commands};
+use super::compile::{CompileError, Compiler};
+use super::config::{self, Config, Errors, KeyChange, diff};
+use super::drains::Drains;
+use super::flaps::Flaps;
 use super::gauge::Gauges;
+use super::ghosts::{self, Ghosts};
+use super::overrides::Overrides;
+use super::passive::Passive;
 use super::recovery::Recoveries;
+use super::state_file::StateFile;
 use super::status::{PortStatus, ReloadReport};
 use super::text;
 use crate::lb::handle::WorkerHandle;
@@ -28,6 +42,10 @@ pub struct Parts {
     pub config: Config,
     /// The one that made the snapshot in `published`.
     pub compiler: Compiler,
+    /// What that snapshot was made of beside the file: commands from before the start.
+    pub overrides: Overrides,
+    /// Where commands are kept.
+    pub state_file: StateFile,
     /// Where the workers get their snapshots.
     pub published: Arc<Published>,
     /// All workers, in order of number.
@@ -55,9 +73,17 @@ pub struct Manager {
     pub(super) progress: Vec<Progress>,
     pub(super) gauges: Gauges,
     partial: Partial,
-    compiler: Compiler,
+    state_file: StateFile,
+    /// What is in the state file.
+    kept: Commands,
+    pub(super) compiler: Compiler,
     healths: HashMap<Key, Health>,
     recoveries: Recoveries,
+    flaps: Flaps,
+    passive: Passive,
+    drains: Drains,
+    /// Since when the backends of this role get a service's new connections; the start where there was no other yet.
+    roles_since: HashMap<String, Instant>,
 }
 
 /// Service and backend.
@@ -106,13 +132,6 @@ pub enum ReloadError {
     },
 }
 
-/// What a backend does, since when and why.
-pub(super) struct Standing {
-    pub(super) state: State,
-    pub(super) since: Instant,
-    pub(super) reason: String,
-}
-
 /// What the checks of a backend said last, and since when they say so.
 struct Health {
     since: Instant,
@@ -138,16 +157,22 @@ impl Progress {
 impl Manager {
     /// Takes over what is running already.
     pub fn new(parts: Parts) -> Self {
-        let Parts { config_path, config, compiler, published, workers, ports, tsc_hz } = parts;
+        let Parts { config_path, config, compiler, overrides, state_file, published, workers, ports, tsc_hz } = parts;
         let started = Instant::now();
         let mut manager = Self {
             loaded: config_path.clone(),
             loaded_at: started,
             reload_error: None,
-            overrides: Overrides::default(),
+            kept: overrides.commands().clone(),
+            overrides,
+            state_file,
             standings: HashMap::new(),
             healths: HashMap::new(),
             recoveries: Recoveries::default(),
+            flaps: Flaps::default(),
+            passive: Passive::default(),
+            drains: Drains::default(),
+            roles_since: HashMap::new(),
             progress: vec![Progress::default(); workers.len()],
             gauges: Gauges::start(started),
             partial: Partial::default(),
@@ -161,6 +186,10 @@ impl Manager {
             tsc_hz,
         };
         manager.update_standings();
+        let differences = manager.overrides.commands().differences(&manager.config);
+        if !differences.is_empty() {
+            warn!("{}", commands::summary(&differences));
+        }
         manager
     }
 
@@ -216,24 +245,33 @@ impl Manager {
             overrides.set_health(service, backend, None);
         }
         overrides.retain(&config);
+        let now = Instant::now();
+        let (ghosts, mut notes) =
+            ghosts::after(&overrides.ghosts, &self.config, &config, |s, b| self.serving(s, b), now);
+        overrides.ghosts = ghosts;
         overrides.judge(&config);
-        let generation = publish(&mut self.compiler, &self.published, &config, &overrides)
-            .map_err(|source| ReloadError::Compile { path: name.clone(), source })?;
+        let refused = |source| ReloadError::Compile { path: name.clone(), source };
+        let generation = match publish(&mut self.compiler, &self.published, &config, &overrides) {
+            Err(CompileError::Backends(_)) if !overrides.ghosts.is_empty() => {
+                notes = vec!["there is no room for the connections of removed backends: they are closed".to_owned()];
+                overrides.ghosts = Ghosts::default();
+                publish(&mut self.compiler, &self.published, &config, &overrides).map_err(refused)?
+            }
+            published => published.map_err(refused)?,
+        };
         let changes = diff(&self.config, &config);
         let before = std::mem::replace(&mut self.overrides, overrides);
-        self.config = config;
+        let old = std::mem::replace(&mut self.config, config);
         self.loaded = path.to_owned();
         self.loaded_at = Instant::now();
         self.healths.retain(|key, _| !forgotten.contains(key));
-        self.note_panics(&before);
-        self.update_standings();
-        Ok(ReloadReport {
-            path: name,
-            generation,
-            summary: changes.to_string(),
-            changes: changes.lines(),
-            warnings: self.config.warnings.iter().map(ToString::to_string).collect(),
-        })
+        self.flaps.retain(&self.config);
+        self.note_changes(&before);
+        let mut warnings: Vec<String> = self.config.warnings.iter().map(ToString::to_string).collect();
+        warnings.extend(self.note_commands(before.commands(), &old));
+        notes.iter().for_each(|note| info!("{note}"));
+        let lines = changes.lines().into_iter().chain(notes.into_iter().map(|note| format!("~ {note}")));
+        Ok(ReloadReport { path: name, generation, summary: changes.to_string(), changes: lines.collect(), warnings })
     }
 
     /// What the checks say of a backend; `None` before their first result.
@@ -247,57 +285,21 @@ impl Manager {
     /// Why no snapshot could be made; nothing has changed then.
     pub fn set_health(&mut self, changes: &[HealthChange]) -> Result<(), CompileError> {
         let mut overrides = self.overrides.clone();
-        self.recoveries.begin(&self.config, changes, &mut overrides, Instant::now());
-        for change in changes {
-            overrides.set_health(&change.service, &change.backend, Some(change.healthy));
+        let now = Instant::now();
+        self.recoveries.begin(&self.config, changes, &mut overrides, now);
+        for HealthChange { service, backend, healthy, .. } in changes {
+            if !healthy && overrides.health(service, backend) == Some(true) {
+                self.flaps.fall(&self.config, service, backend, now);
+            }
+            overrides.set_health(service, backend, Some(*healthy));
         }
-        overrides.judge(&self.config);
-        let differs = self.config.services.iter().any(|service| {
-            let differs = |b| overrides.effective(service, b) != self.overrides.effective(service, b);
-            service.backends.iter().any(differs)
-        });
-        if differs {
-            publish(&mut self.compiler, &self.published, &self.config, &overrides)?;
-        }
-        let before = std::mem::replace(&mut self.overrides, overrides);
+        self.hold(&mut overrides, now);
+        let before = self.put(overrides)?;
         for change in changes {
             self.note_health(change, before.health(&change.service, &change.backend));
         }
-        self.note_panics(&before);
-        self.update_standings();
+        self.note_changes(&before);
         Ok(())
-    }
-
-    /// Gives backends that come back more of their weight; to be called once a second.
-    ///
-    /// # Errors
-    /// Why no snapshot could be made; it is tried again at the next step.
-    pub fn grow_weights(&mut self) -> Result<(), CompileError> {
-        let mut overrides = self.overrides.clone();
-        if self.recoveries.grow(&self.config, &mut overrides, Instant::now()) {
-            publish(&mut self.compiler, &self.published, &self.config, &overrides)?;
-            self.overrides = overrides;
-            self.update_standings();
-        }
-        Ok(())
-    }
-
-    fn note_panics(&self, before: &Overrides) {
-        for service in &self.config.services {
-            let name = &service.name;
-            let (did, does) = (before.panics(name), self.overrides.panics(name));
-            if did == does {
-                continue;
-            }
-            let (healthy, wanted) = self.overrides.healthy(service);
-            if does {
-                warn!(
-                    "service {name}: only {healthy} of {wanted} backends healthy, less than `panic_threshold`: all of them serve"
-                );
-            } else {
-                info!("service {name}: {healthy} of {wanted} backends healthy, they serve alone again");
-            }
-        }
     }
 
     fn note_health(&mut self, change: &HealthChange, before: Option<bool>) {
@@ -321,12 +323,6 @@ impl Manager {
         self.healths.insert(key, Health { since, reason: reason.clone() });
     }
 
-    /// How many backends of a service are healthy and wanted up, and how many it has.
-    fn taking_connections(&self, service: &str) -> (usize, usize) {
-        let Some(service) = self.config.services.iter().find(|s| s.name == service) else { return (0, 0) };
-        (self.overrides.healthy(service).0, service.backends.len())
-    }
-
     /// Looks how busy the workers are and whether they turn, and logs it where that has changed; to be called once a second.
     pub fn watch_workers(&mut self) {
         self.gauges.look(Instant::now(), &self.workers, self.tsc_hz);
@@ -344,41 +340,6 @@ impl Manager {
                 (true, false) => info!("worker {id} turns again"),
                 _ => {}
             }
-        }
-    }
-
-    fn update_standings(&mut self) {
-        let mut before = std::mem::take(&mut self.standings);
-        let now = Instant::now();
-        for service in &self.config.services {
-            for backend in &service.backends {
-                let key = (service.name.clone(), backend.name.clone());
-                let state = self.overrides.effective(service, backend);
-                let since = before.remove(&key).filter(|s| s.state == state).map_or(now, |s| s.since);
-                let reason = self.reason(service, backend, &key);
-                self.standings.insert(key, Standing { state, since, reason });
-            }
-        }
-        self.healths.retain(|key, _| self.standings.contains_key(key));
-    }
-
-    fn reason(&self, service: &config::Service, backend: &config::Backend, key: &Key) -> String {
-        let health = self.overrides.health(&service.name, &backend.name);
-        let said = self.healths.get(key).map_or("", |health| health.reason.as_str());
-        let grows = match self.overrides.share(&service.name, &backend.name) {
-            Some(percent) => format!("; {percent} % of its weight for now"),
-            None => String::new(),
-        };
-        match (health, self.overrides.state(&service.name, &backend.name), backend.state) {
-            (Some(false), ..) if self.overrides.panics(&service.name) => {
-                format!("health check: {said}; serves all the same, too few are healthy")
-            }
-            (Some(false), ..) => format!("health check: {said}"),
-            (_, Some(_), _) => "by command".to_owned(),
-            (_, None, State::Drain | State::Down) => "configuration".to_owned(),
-            (Some(true), None, State::Up) => format!("health check: {said}{grows}"),
-            (None, None, State::Up) if service.health.is_some() => "no health check result yet".to_owned(),
-            (None, None, State::Up) => "not checked".to_owned(),
         }
     }
 

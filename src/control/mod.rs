@@ -1,16 +1,24 @@
 //! Everything that may block: configuration, health, stats, the API.
 
 pub mod api;
+pub mod by_backend;
 pub mod checksums;
+pub mod commands;
 pub mod compile;
 pub mod config;
+mod drains;
 #[cfg(test)]
 mod fixture;
+mod flaps;
 mod gauge;
+pub mod ghosts;
 pub mod health;
+mod holds;
 pub mod host;
 pub mod manager;
 pub mod memory;
+pub mod overrides;
+mod passive;
 mod quantiles;
 #[cfg(test)]
 mod random;
@@ -18,6 +26,7 @@ mod recovery;
 pub mod registry;
 pub mod replay;
 pub mod serve;
+pub mod state_file;
 pub mod stats;
 pub mod status;
 pub mod text;

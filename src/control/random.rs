@@ -69,12 +69,13 @@ pub fn file(random: &mut Random) -> String {
         "[control]",
         "socket = '/run/x y.sock'",
         "grace = 0.25",
+        "state_file = 'none'",
         "[host]",
         "icmp = 0",
         "other = 999",
     ];
     // A key must not get into the table of another.
-    for part in [0..7, 8..10, 11..13] {
+    for part in [0..7, 8..11, 12..14] {
         if part.start > 0 {
             writeln!(text, "{}", keys[part.start - 1]).unwrap();
         }
@@ -147,6 +148,9 @@ fn service_keys(random: &mut Random, text: &mut String, has_port: bool) {
             "reset_idle = true",
             "reset_unknown = true",
             "unreachable = true",
+            "drain_timeout = '90s'",
+            "drain_action = 'leave'",
+            "on_remove = 'drain'",
         ],
     );
     let dscp = random.of(&["", "tunnel_dscp = 0", "tunnel_dscp = 'copy'", "tunnel_dscp = 46"]);
@@ -178,7 +182,18 @@ fn service_keys(random: &mut Random, text: &mut String, has_port: bool) {
         writeln!(text, "port = 8080").unwrap();
     }
     writeln!(text, "{}", random.of(&["", "interval = '300ms'", "interval = 5\ntimeout = '1500ms'"])).unwrap();
-    random.some(text, &["rise = 1", "fall = 9", "jitter = 0", "panic_threshold = 50", "slow_start = '1m'"]);
+    random.some(
+        text,
+        &[
+            "rise = 1",
+            "fall = 9",
+            "jitter = 0",
+            "panic_threshold = 50",
+            "slow_start = '1m'",
+            "flap_hold = 0",
+            "flap_hold_max = '1h'",
+        ],
+    );
     if !kind.contains("ping") {
         random.some(text, &["target = 'address'"]);
     }
@@ -198,6 +213,7 @@ fn backends(random: &mut Random, text: &mut String, mode: &str, is_v6: bool, has
             writeln!(text, "port = {}", random.of(&["8080", "8081"])).unwrap();
         }
         let states = ["state = 'drain'", "state = 'down'", "", "", "", ""];
+        writeln!(text, "{}", random.of(&["role = 'backup'", "role = 'last-resort'", "", "", ""])).unwrap();
         writeln!(text, "{}\n{}", random.of(&["weight = 0", "weight = 50", "", "", ""]), random.of(&states)).unwrap();
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::compile::Overrides;
 use super::config::Config;
 use super::manager::{HealthChange, Key};
+use super::overrides::Overrides;
 
 /// Steps from nothing to the whole weight: each one costs a snapshot.
 const STEPS: u32 = 10;
@@ -24,10 +24,10 @@ impl Recoveries {
             let key = (change.service.clone(), change.backend.clone());
             let was_down = overrides.health(&key.0, &key.1) == Some(false);
             if change.healthy && was_down && slow_start(config, &key.0).is_some() {
-                overrides.set_share(&key, Some(percent(0)));
+                overrides.set_share(&key.0, &key.1, Some(percent(0)));
                 self.since.insert(key, now);
             } else if !change.healthy {
-                overrides.set_share(&key, None);
+                overrides.set_share(&key.0, &key.1, None);
                 self.since.remove(&key);
             }
         }
@@ -42,7 +42,7 @@ impl Recoveries {
             let step = whole.map_or(STEPS, |whole| step(now.saturating_duration_since(*since), whole));
             let share = (step < STEPS).then(|| percent(step));
             has_changed |= overrides.share(&key.0, &key.1) != share;
-            overrides.set_share(key, share);
+            overrides.set_share(&key.0, &key.1, share);
             share.is_some()
         });
         has_changed

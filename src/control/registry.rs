@@ -59,6 +59,11 @@ impl Registry {
         keys.iter().map(|key| self.id_of(key, slots_max)).collect()
     }
 
+    /// The number of a backend that has one.
+    pub fn id(&self, key: &BackendKey) -> Option<BackendId> {
+        self.ids.get(key).copied()
+    }
+
     fn id_of(&mut self, key: &BackendKey, slots_max: usize) -> Result<BackendId, RegistryFull> {
         if let Some(&id) = self.ids.get(key) {
             return Ok(id);

@@ -12,8 +12,8 @@ use tracing::{error, info, warn};
 use super::api::{self, Places, SocketError};
 use super::config;
 use super::health::{Doors, Supervisor, Ways};
-use super::manager::{self, Manager, ReloadError};
-use super::status::ReloadReport;
+use super::manager::{self, CommandError, Manager, ReloadError};
+use super::status::{BackendReport, BackendRequest, ReloadReport};
 
 /// What the command line adds to the configuration.
 #[derive(Clone, Debug, Default)]
@@ -50,13 +50,15 @@ pub enum ServeError {
 pub struct Shared {
     manager: Mutex<Manager>,
     reloads: tokio::sync::Mutex<()>,
+    keeping: tokio::sync::Mutex<()>,
     reloaded: Notify,
 }
 
 impl Shared {
     /// Wraps `manager` for the API.
     pub fn new(manager: Manager) -> Arc<Self> {
-        Arc::new(Self { manager: Mutex::new(manager), reloads: tokio::sync::Mutex::new(()), reloaded: Notify::new() })
+        let (reloads, keeping) = (tokio::sync::Mutex::new(()), tokio::sync::Mutex::new(()));
+        Arc::new(Self { manager: Mutex::new(manager), reloads, keeping, reloaded: Notify::new() })
     }
 
     /// The manager; never to be held over an await.
@@ -74,9 +76,31 @@ impl Shared {
         let file = path.clone();
         let loaded = tokio::task::spawn_blocking(move || manager::load(&file)).await;
         let loaded = loaded.unwrap_or_else(|_| Err(ReloadError::NotAFile(path.display().to_string())));
-        let report = self.manager().take_over(&path, loaded)?;
+        let mut report = self.manager().take_over(&path, loaded)?;
         self.reloaded.notify_one();
+        report.warnings.extend(self.keep().await);
         Ok(report)
+    }
+
+    /// Does what a command says of a backend, and keeps it for the next start.
+    ///
+    /// # Errors
+    /// Why nothing has changed.
+    pub async fn command(&self, request: &BackendRequest) -> Result<BackendReport, CommandError> {
+        let mut report = self.manager().command(request)?;
+        report.warnings.extend(self.keep().await);
+        Ok(report)
+    }
+
+    /// Writes the commands of now to the state file, on another thread, since a disk may take its time; what went wrong.
+    async fn keep(&self) -> Option<String> {
+        // One writer after the other, so that the newest commands are the last that are written.
+        let _turn = self.keeping.lock().await;
+        let (file, commands) = self.manager().unkept()?;
+        let written = tokio::task::spawn_blocking(move || file.write(&commands)).await;
+        let failure = written.unwrap_or_else(|error| Err(error.to_string())).err()?;
+        warn!("{failure}");
+        Some(failure)
     }
 }
 
@@ -136,12 +160,13 @@ pub(super) async fn run(
                 if let Err(error) = shared.manager().set_health(&changes) {
                     error!("health results could not be put into service: {error}");
                 }
+                supervisor.rest();
             }
             _ = every_second.tick() => {
                 let mut manager = shared.manager();
                 manager.watch_workers();
-                if let Err(error) = manager.grow_weights() {
-                    error!("weights could not be put into service: {error}");
+                if let Err(error) = manager.pass_time() {
+                    error!("what has changed with time could not be put into service: {error}");
                 }
             }
         }

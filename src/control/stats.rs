@@ -225,7 +225,12 @@ impl Stats {
                 memory: table_memory(workers),
             },
             workers: workers.iter().map(worker).collect(),
-            services: snapshot.services().iter().map(|s| service(snapshot, s, workers)).collect(),
+            services: snapshot
+                .services()
+                .iter()
+                .filter(|s| !s.is_retired)
+                .map(|s| service(snapshot, s, workers))
+                .collect(),
             latency_ns: LatencyNs::of(workers),
         }
     }

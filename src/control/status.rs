@@ -66,7 +66,10 @@ pub struct ServiceStatus {
     pub bytes: u64,
     /// Connections open now.
     pub connections: u64,
-    /// In the order of the configuration.
+    /// Whether a reload has removed it, and its backends keep their connections.
+    #[serde(default)]
+    pub removed: bool,
+    /// In the order of the configuration, and behind them those that a reload has removed.
     pub backends: Vec<BackendStatus>,
 }
 
@@ -88,7 +91,7 @@ pub struct BackendStatus {
     pub address: String,
     /// The port that packets reach it on; `null` where the client's stays.
     pub port: Option<u16>,
-    /// Share of new connections.
+    /// Share of new connections: by command, else by the configuration.
     pub weight: u16,
     /// What it does, all taken together: `up`, `drain` or `down`.
     pub state: String,
@@ -96,8 +99,20 @@ pub struct BackendStatus {
     pub since_s: f64,
     /// Why it is so.
     pub reason: String,
-    /// What the configuration says: `up`, `drain` or `down`.
+    /// What the administrator wants, by command, else by the configuration: `up`, `drain` or `down`.
     pub wanted: String,
+    /// Whether commands have made state or weight differ from the configuration.
+    #[serde(default)]
+    pub by_command: bool,
+    /// `primary`, `backup` or `last-resort`; empty for one that a reload has removed.
+    #[serde(default)]
+    pub role: String,
+    /// Whether it gets new connections now.
+    #[serde(default)]
+    pub admits: bool,
+    /// Whether a reload has removed it, and it keeps its connections.
+    #[serde(default)]
+    pub removed: bool,
     /// What its health checks say: `up`, `down`, `unknown` before the first result, or `unchecked`.
     pub health: String,
     /// Packets to it and, through NAT, from it.
@@ -328,6 +343,50 @@ pub struct ReloadRequest {
     /// The file to load; the one given at start if left out.
     #[serde(default)]
     pub path: Option<std::path::PathBuf>,
+}
+
+/// Body of `POST /v1/backends`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackendRequest {
+    /// `SERVICE/BACKEND`, or the backend's address and port if no other has them.
+    pub backend: String,
+    /// What to do.
+    pub action: Action,
+    /// The new weight, for `weight`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
+}
+
+/// What can be done to a backend by command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// No new connections, old ones stay.
+    Drain,
+    /// Takes connections while it is healthy.
+    Up,
+    /// Nothing is sent to it.
+    Down,
+    /// Another share of new connections.
+    Weight,
+    /// State and weight of the file again.
+    Reset,
+}
+
+/// What a command did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendReport {
+    /// The service's name.
+    pub service: String,
+    /// The backend's name.
+    pub backend: String,
+    /// Number of the newest snapshot.
+    pub generation: u64,
+    /// Each change as a line; empty if nothing was to be changed.
+    pub changes: Vec<String>,
+    /// What the operator should know beside that.
+    pub warnings: Vec<String>,
 }
 
 /// What a reload did.

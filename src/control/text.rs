@@ -18,6 +18,11 @@ pub fn duration(duration: Duration) -> String {
     parts.join(" ")
 }
 
+/// `1 connection`, `2 connections`.
+pub fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// In the unit that leaves it two digits at least before the point: `9500 ns`, `12.3 us`, `40.1 ms`.
 pub fn nanoseconds(ns: u64) -> String {
     match ns {

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use super::config::{Backend, Service, State};
+use super::ghosts::Ghost;
 use super::manager::{Manager, Progress};
 use super::stats::{BackendStats, table_memory};
 use super::status::*;
+use super::text;
 use crate::lb;
 use crate::lb::handle::WorkerHandle;
 use crate::lb::snapshot::Snapshot;
@@ -48,7 +50,22 @@ impl Manager {
             .map(|s| (s.name.as_str(), s.backends.iter().map(|b| (b.name.as_str(), b)).collect()))
             .collect();
         let services = self.config.services.iter();
-        Services { services: services.map(|s| self.service(s, figures.get(s.name.as_str()))).collect() }
+        let mut services: Vec<_> = services.map(|s| self.service(s, figures.get(s.name.as_str()))).collect();
+        for ghost in self.overrides.ghosts.iter() {
+            let name = &ghost.service.name;
+            let at = services.iter().position(|service| service.name == *name).unwrap_or(services.len());
+            if at == services.len() {
+                services.push(ServiceStatus { removed: true, ..self.service(&ghost.service, None) });
+            }
+            let row = self.ghost(ghost);
+            if let Some(service) = services.get_mut(at) {
+                service.packets += row.packets;
+                service.bytes += row.bytes;
+                service.connections += row.connections;
+                service.backends.push(row);
+            }
+        }
+        Services { services }
     }
 
     /// `GET /v1/backends`.
@@ -59,7 +76,7 @@ impl Manager {
     fn service(&self, service: &Service, figures: Option<&HashMap<&str, &BackendStats>>) -> ServiceStatus {
         let figures_of = |b: &Backend| figures.and_then(|figures| figures.get(b.name.as_str()).copied());
         let backends: Vec<_> = service.backends.iter().map(|b| self.backend(service, b, figures_of(b))).collect();
-        let up = service.backends.iter().filter(|b| self.overrides.effective(service, b) == State::Up);
+        let up = service.backends.iter().filter(|b| self.overrides.admits(service, b));
         ServiceStatus {
             name: service.name.clone(),
             vip: service.vip.to_string(),
@@ -71,6 +88,7 @@ impl Manager {
             packets: backends.iter().map(|b| b.packets).sum(),
             bytes: backends.iter().map(|b| b.bytes).sum(),
             connections: backends.iter().map(|b| b.connections).sum(),
+            removed: false,
             backends,
         }
     }
@@ -89,17 +107,50 @@ impl Manager {
             name: backend.name.clone(),
             address: backend.address.to_string(),
             port: service.backend_port(backend),
-            weight: backend.weight,
+            weight: self.overrides.weight(service, backend),
             state: self.overrides.effective(service, backend).to_string(),
             since_s: standing.map_or(0.0, |standing| standing.since.elapsed().as_secs_f64()),
             reason: standing.map(|standing| standing.reason.clone()).unwrap_or_default(),
-            wanted: self.overrides.state(&service.name, &backend.name).unwrap_or(backend.state).to_string(),
+            wanted: self.overrides.wanted(service, backend).to_string(),
+            by_command: !self.overrides.command(&service.name, &backend.name).is_empty(),
+            role: backend.role.to_string(),
+            admits: self.overrides.admits(service, backend),
+            removed: false,
             health: health.to_owned(),
             packets: figures.packets,
             bytes: figures.bytes,
             connections: figures.connections,
             connections_total: figures.connections_total,
         }
+    }
+
+    /// A backend that a reload has removed.
+    fn ghost(&self, ghost: &Ghost) -> BackendStatus {
+        let (service, backend) = (&ghost.service, &ghost.backend);
+        let now = Instant::now();
+        let end = ghost.closes_at.map(|end| text::duration(end.saturating_duration_since(now)));
+        let end = end.map_or_else(String::new, |left| format!(", for {left} at most"));
+        let mut row = BackendStatus {
+            service: service.name.clone(),
+            name: backend.name.clone(),
+            address: backend.address.to_string(),
+            port: service.backend_port(backend),
+            state: State::Drain.to_string(),
+            since_s: now.saturating_duration_since(ghost.since).as_secs_f64(),
+            reason: format!("removed by reload{end}"),
+            wanted: State::Drain.to_string(),
+            removed: true,
+            health: "unchecked".to_owned(),
+            ..BackendStatus::default()
+        };
+        let id = self.compiler.id(service, backend);
+        for counters in self.workers.iter().filter_map(|worker| worker.counters.backend(id?)) {
+            row.packets += counters.packets.get();
+            row.bytes += counters.bytes.get();
+            row.connections_total += counters.connections_total.get();
+        }
+        row.connections = self.connections_of(service, backend);
+        row
     }
 
     /// `GET /v1/workers`.

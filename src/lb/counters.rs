@@ -67,6 +67,17 @@ pub struct BackendCounters {
     pub connections_total: Counter,
 }
 
+/// How a backend answers TCP connections through NAT that clients open, as one worker sees it. Only handshakes touch it.
+#[derive(Default, Debug)]
+pub struct HandshakeCounters {
+    /// Connections that a SYN has opened.
+    pub opened: Counter,
+    /// Those of them to which the backend has said something.
+    pub answered: Counter,
+    /// Those to which it has said RST.
+    pub refused: Counter,
+}
+
 /// All counters of one worker.
 #[derive(Debug)]
 pub struct Counters {
@@ -144,6 +155,7 @@ pub struct Counters {
     backends: Box<[BackendCounters]>,
     /// Connections open now, by slot. Apart from the rest, because other workers read them at every new connection.
     connections: Box<[Gauge]>,
+    handshakes: Box<[HandshakeCounters]>,
 }
 
 impl Counters {
@@ -190,6 +202,7 @@ impl Counters {
             drops: std::array::from_fn(|_| zero()),
             backends: (0..backends_max).map(|_| BackendCounters::default()).collect(),
             connections: (0..backends_max).map(|_| Gauge::default()).collect(),
+            handshakes: (0..backends_max).map(|_| HandshakeCounters::default()).collect(),
         }
     }
 
@@ -231,6 +244,12 @@ impl Counters {
         self.backends.get(id.slot())
     }
 
+    /// The handshakes of a backend's slot, as [`Self::backend`].
+    #[inline]
+    pub fn handshakes(&self, id: BackendId) -> Option<&HandshakeCounters> {
+        self.handshakes.get(id.slot())
+    }
+
     /// Of all backends, by slot.
     #[inline]
     pub fn backends(&self) -> &[BackendCounters] {
@@ -270,6 +289,9 @@ impl Counters {
             counters.packets.set(0);
             counters.bytes.set(0);
             counters.connections_total.set(0);
+        }
+        if let Some(HandshakeCounters { opened, answered, refused }) = self.handshakes(id) {
+            [opened, answered, refused].into_iter().for_each(|counter| counter.set(0));
         }
     }
 }

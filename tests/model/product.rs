@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tidegate::control::compile::{Compiler, Overrides, PortFacts, shard_config};
+use tidegate::control::compile::{Compiler, PortFacts, shard_config};
 use tidegate::control::config::Config;
+use tidegate::control::overrides::Overrides;
 use tidegate::lb::clock::Now;
 use tidegate::lb::hash::HashKey;
 use tidegate::lb::ids::{PortId, WorkerId};

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam::queue::ArrayQueue;
-use tidegate::control::compile::{Compiler, Overrides, PortFacts};
+use tidegate::control::compile::{Compiler, PortFacts};
 use tidegate::control::config::Config;
 use tidegate::control::manager::{Manager, Parts};
+use tidegate::control::overrides::Overrides;
+use tidegate::control::state_file::StateFile;
 use tidegate::control::status::PortStatus;
 use tidegate::lb::counters::Counters;
 use tidegate::lb::handle::{REQUESTS_MAX, WorkerHandle};
@@ -35,6 +37,8 @@ pub fn manager(config: Config, path: &Path) -> (Manager, WorkerHandle) {
         config_path: PathBuf::from(path),
         config,
         compiler,
+        overrides: Overrides::default(),
+        state_file: StateFile::default(),
         published: Arc::new(Published::new(snapshot)),
         workers: vec![worker.clone()],
         ports: Arc::new(|| vec![PortStatus { name: "wan".into(), device: "net_null0".into(), ..Default::default() }]),

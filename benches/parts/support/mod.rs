@@ -125,6 +125,7 @@ fn service(case: Case) -> ServiceSpec {
     };
     ServiceSpec {
         name: "web".into(),
+        is_retired: false,
         vip: frames::vip(case.family),
         port: Some(frames::VIP_PORT),
         protocol: case.l4.protocol(),

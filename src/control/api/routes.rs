@@ -13,9 +13,9 @@ use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
 use super::ask;
-use crate::control::manager::{Manager, ReloadError};
+use crate::control::manager::{CommandError, Manager, ReloadError};
 use crate::control::serve::Shared;
-use crate::control::status::{ApiError, Ports, ReloadRequest};
+use crate::control::status::{ApiError, BackendRequest, Ports, ReloadRequest};
 
 /// Bytes of the largest request body.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -43,7 +43,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/status", get(|app: App| view(app, |m| m.status())))
         .route("/stats", get(|app: App| view(app, |m| m.stats())))
         .route("/services", get(|app: App| view(app, |m| m.services())))
-        .route("/backends", get(|app: App| view(app, |m| m.backends())))
+        .route("/backends", get(|app: App| view(app, |m| m.backends())).post(command))
         .route("/workers", get(|app: App| view(app, |m| m.workers())))
         .route("/latency", get(|app: App| view(app, |m| m.latency())))
         .route("/drops", get(drops))
@@ -52,7 +52,10 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/neighbors", get(neighbors))
         .route("/reload", post(reload))
         .method_not_allowed_fallback(async || {
-            Refusal(StatusCode::METHOD_NOT_ALLOWED, "this path needs another method: POST for reload, else GET".into())
+            Refusal(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this path needs another method: POST for reload and backends, else GET".into(),
+            )
         });
     Router::new()
         .nest("/v1", v1)
@@ -130,6 +133,23 @@ async fn reload(State(shared): App, body: Result<Bytes, BytesRejection>) -> Answ
         let status = match &error {
             ReloadError::Config(_) | ReloadError::NotAFile(_) => StatusCode::UNPROCESSABLE_ENTITY,
             ReloadError::NeedsRestart { .. } | ReloadError::Compile { .. } => StatusCode::CONFLICT,
+        };
+        Refusal(status, error.to_string())
+    })?;
+    Ok(Json(report).into_response())
+}
+
+async fn command(State(shared): App, body: Result<Bytes, BytesRejection>) -> Answer {
+    let body = body.map_err(|rejection| Refusal(rejection.status(), rejection.body_text()))?;
+    let request: BackendRequest = serde_json::from_slice(&body).map_err(|error| {
+        let like = "{\"backend\": \"SERVICE/BACKEND\", \"action\": \"drain\"}";
+        Refusal(StatusCode::BAD_REQUEST, format!("the body is not like {like}: {error}"))
+    })?;
+    let report = shared.command(&request).await.map_err(|error| {
+        let status = match &error {
+            CommandError::Unknown(_) => StatusCode::NOT_FOUND,
+            CommandError::Meaning(_) => StatusCode::BAD_REQUEST,
+            CommandError::Compile(_) => StatusCode::CONFLICT,
         };
         Refusal(status, error.to_string())
     })?;

@@ -181,6 +181,25 @@ fn a_reload_reports_or_says_what_is_wrong() {
 }
 
 #[test]
+fn a_backend_is_changed_by_command() {
+    let bench = Bench::start(false);
+    let post = |body: &str| bench.request("POST", "/v1/backends", body);
+    let (status, report) = post(r#"{"backend": "web/b1", "action": "drain"}"#);
+    assert_eq!((status, &report["generation"]), (200, &2.into()));
+    assert_eq!(report["changes"][0], "web/b1: up -> drain, by command; 0 connections stay");
+    let (status, report) = post(r#"{"backend": "web/b1", "action": "weight", "weight": 5}"#);
+    assert_eq!((status, &report["service"], &report["backend"]), (200, &"web".into(), &"b1".into()));
+    let backend = &bench.get("/v1/backends")["backends"][0];
+    assert_eq!(
+        (&backend["state"], &backend["weight"], &backend["by_command"]),
+        (&"drain".into(), &5.into(), &true.into())
+    );
+    let (status, answer) = post(r#"{"backend": "web/b7", "action": "drain"}"#);
+    assert_eq!(status, 404);
+    assert!(answer["error"].as_str().unwrap().contains("did you mean web/b1?"), "{answer}");
+}
+
+#[test]
 fn what_is_not_served_gets_an_error_as_json() {
     let bench = Bench::start(false);
     let huge = "x".repeat((1 << 20) + 1);
@@ -195,6 +214,10 @@ fn what_is_not_served_gets_an_error_as_json() {
         ("POST", "/v1/reload", "not json", 400),
         ("POST", "/v1/reload", "{\"file\": \"x\"}", 400),
         ("POST", "/v1/reload", &huge, 413),
+        ("POST", "/v1/backends", "", 400),
+        ("POST", "/v1/backends", "{\"backend\": \"web/b1\", \"action\": \"explode\"}", 400),
+        ("POST", "/v1/backends", "{\"backend\": \"web/b1\", \"action\": \"weight\"}", 400),
+        ("POST", "/v1/backends", "{\"backend\": \"web/b1\", \"action\": \"weight\", \"weight\": 65536}", 400),
     ];
     for (method, path, body, expected) in cases {
         let (status, answer) = bench.request(method, path, body);

@@ -10,7 +10,7 @@ use super::draft_service::{BackendSpans, ServiceSpans};
 use super::model::{Backend, Config, Service};
 use super::net::same_family;
 use super::source::{Findings, Span};
-use super::words::{ClientAddress, Echo, Mode, MtuPolicy, Protocol, State};
+use super::words::{ClientAddress, Echo, Mode, MtuPolicy, Protocol, Role, State};
 
 /// Addresses that have an owner.
 pub struct Owners<'d> {
@@ -50,6 +50,7 @@ pub fn check(draft: &Draft, findings: &mut Findings) {
         check_service(service, spans, findings);
         check_client_address(service, spans, findings);
         check_echo(service, spans, &mut pinged, findings);
+        check_passive(service, spans, findings);
         check_local::check(service, spans, &owners, findings);
         check_backends(service, spans, &owners, findings);
     }
@@ -156,11 +157,31 @@ fn check_service(service: &Service, spans: &ServiceSpans, findings: &mut Finding
     let at = spans.name.as_ref().unwrap_or(&spans.header);
     if backends.is_empty() {
         findings.warning(at, format!("service `{name}` has no backends"));
+    } else if backends.iter().all(|backend| backend.role != Role::Primary) {
+        let message = format!("service `{name}` has no backend with role primary: the others have nobody to wait for");
+        findings.warning(at, message);
     } else if backends.iter().all(|backend| backend.state != State::Up) {
         findings.warning(at, format!("service `{name}` has no backend with state up: no new connections"));
     } else if backends.iter().all(|backend| backend.weight == 0 || backend.state != State::Up) {
         findings
             .warning(at, format!("service `{name}` has no weight above 0 on a backend that is up: no new connections"));
+    }
+}
+
+/// Only where replies pass here can be seen whether there are any, and only TCP must answer.
+fn check_passive(service: &Service, spans: &ServiceSpans, findings: &mut Findings) {
+    let Some(span) = spans.passive.as_ref().filter(|_| service.passive.is_some()) else { return };
+    let (mode, protocol) = (service.mode, service.protocol);
+    if spans.mode.is_some() && !mode.is_nat() {
+        let message = format!(
+            "[service.passive] is for modes nat and full-nat: in mode {mode} backends answer clients directly, and \
+             whether they do is not seen here; use [service.health]"
+        );
+        findings.error(span, message);
+    }
+    if protocol != Protocol::Tcp {
+        let message = format!("[service.passive] is for protocol tcp: in {protocol} no answer is due to a packet");
+        findings.error(span, message);
     }
 }
 

@@ -8,7 +8,7 @@ use toml::Value;
 
 use super::keys::{self, TableDoc};
 use super::model::{Backend, Config, Port, Service};
-use super::model_health::Health;
+use super::model_health::{Health, Passive};
 use super::written::{self, Row, socket};
 
 /// One key with another value.
@@ -275,7 +275,17 @@ fn service_changes(old: &Service, new: &Service) -> Vec<KeyChange> {
     let (old_timeouts, new_timeouts) = (written::timeouts(&old.timeouts), written::timeouts(&new.timeouts));
     changes.extend(key_changes("timeouts.", &keys::TIMEOUTS, &old_timeouts, &new_timeouts));
     changes.extend(health_changes(old.health.as_ref(), new.health.as_ref()));
+    changes.extend(passive_changes(old.passive.as_ref(), new.passive.as_ref()));
     changes
+}
+
+fn passive_changes(old: Option<&Passive>, new: Option<&Passive>) -> Vec<KeyChange> {
+    if let (Some(old), Some(new)) = (old, new) {
+        return key_changes("passive.", &keys::PASSIVE, &written::passive(old), &written::passive(new));
+    }
+    let shown = |passive: Option<&Passive>| if passive.is_some() { "done" } else { "not done" }.to_owned();
+    let change = KeyChange { key: "passive".to_owned(), old: shown(old), new: shown(new) };
+    (old != new).then_some(change).into_iter().collect()
 }
 
 fn health_changes(old: Option<&Health>, new: Option<&Health>) -> Vec<KeyChange> {
@@ -361,13 +371,14 @@ address = "10.1.0.12"
             keys.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         };
         let dataplane = "workers = [2]\nconnections = 10\nlocal_port_rest = 60\nmbufs = 512\nfragments = 0\neal = ['--no-pci']\nidle = 'spin'\n\
-                         hash_key = '000102030405060708090a0b0c0d0e0f'\n[control]\nsocket = '/s'\ngrace = 1\n[host]\nicmp = 1";
+                         hash_key = '000102030405060708090a0b0c0d0e0f'\n[control]\nsocket = '/s'\ngrace = 1\nstate_file = 'none'\n[host]\nicmp = 1";
         assert_eq!(
             restart(&[("workers = 1", dataplane)]),
             "dataplane.workers 1 -> [2]; dataplane.connections 1000000 -> 10; dataplane.local_port_rest 120s -> 60s; \
              dataplane.mbufs 65536 -> 512; dataplane.fragments 4096 -> 0; dataplane.eal [] -> [\"--no-pci\"]; \
              dataplane.hash_key random per boot -> (secret); dataplane.idle auto -> spin; \
-             control.socket /run/tidegate/tidegate.sock -> /s; control.grace 0s -> 1s; host.icmp 1000 -> 1"
+             control.socket /run/tidegate/tidegate.sock -> /s; control.grace 0s -> 1s; \
+             control.state_file /var/lib/tidegate/state.json -> none; host.icmp 1000 -> 1"
         );
         let port = "device = 'net_null9'\nmtu = 1400\nmac = '02:00:00:00:00:01'\nvlan = 7\nspread = 'queues'\ndecapsulate_from = ['10.0.0.0/24']\ngateway = '10.0.0.1'\n\
                     gateway6 = 'fe80::1'\nneighbors = { '10.0.0.3' = '02:00:00:00:00:03' }\n\

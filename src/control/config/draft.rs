@@ -149,6 +149,11 @@ fn read_control(root: &mut Reader<'_, '_, '_>) -> Control {
     if let Some(grace_ms) = table.duration_ms("grace") {
         control.grace = Duration::from_millis(grace_ms.into_inner());
     }
+    let is_path = |text: &str| text.starts_with('/') && !text.ends_with('/') && is_text(text, keys::TEXT_BYTES_MAX);
+    let state_file = |text: &str| (is_path(text) || text == "none").then(|| PathBuf::from(text));
+    if let Some(path) = table.parsed("state_file", state_file) {
+        control.state_file = Some(path.into_inner()).filter(|path| path.is_absolute());
+    }
     control
 }
 

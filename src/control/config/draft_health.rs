@@ -9,7 +9,7 @@ use toml::Spanned;
 use super::draft::split;
 use super::keys;
 use super::keys_health::{COMMAND_WORDS_MAX, PAYLOAD_BYTES_MAX, types_of};
-use super::model_health::{DnsCheck, Health, HealthCheck, HttpCheck, Statuses, TlsCheck, UdpCheck};
+use super::model_health::{DnsCheck, Health, HealthCheck, HttpCheck, Passive, Statuses, TlsCheck, UdpCheck};
 use super::reader::{Reader, is_text};
 use super::source::Span;
 use super::values::{dns_answer, dns_name, payload, statuses};
@@ -46,6 +46,8 @@ pub fn read(service: &mut Reader<'_, '_, '_>) -> Option<(Health, HealthSpans)> {
     let (jitter, _) = split(table.int("jitter"));
     let (panic_threshold, _) = split(table.int("panic_threshold"));
     let (slow_start_ms, _) = split(table.duration_ms("slow_start"));
+    let (flap_hold_ms, _) = split(table.duration_ms("flap_hold"));
+    let (flap_hold_max_ms, _) = split(table.duration_ms("flap_hold_max"));
     let (port, _) = split(table.int("port"));
     let (target, target_span) = split(table.word("target"));
     let mut spans =
@@ -67,10 +69,26 @@ pub fn read(service: &mut Reader<'_, '_, '_>) -> Option<(Health, HealthSpans)> {
         jitter_percent: jitter.unwrap_or(10),
         panic_threshold_percent: panic_threshold.unwrap_or(0),
         slow_start: Duration::from_millis(slow_start_ms.unwrap_or(0)),
+        flap_hold: Duration::from_millis(flap_hold_ms.unwrap_or(10_000)),
+        flap_hold_max: Duration::from_millis(flap_hold_max_ms.unwrap_or(300_000)),
         port,
         target: target.unwrap_or(HealthTarget::Auto),
     };
     Some((health, spans))
+}
+
+/// Reads `[service.passive]` of a service, and notes everything that is wrong with a value by itself.
+pub fn read_passive(service: &mut Reader<'_, '_, '_>) -> Option<Passive> {
+    let mut table = service.table("passive", &keys::PASSIVE)?;
+    let mut ms = |name, default| Duration::from_millis(table.duration_ms(name).map_or(default, Spanned::into_inner));
+    let (hold, hold_max) = (ms("hold", 10_000), ms("hold_max", 300_000));
+    Some(Passive {
+        share_percent: table.int("share").map_or(50, Spanned::into_inner),
+        openings: table.int("openings").map_or(20, Spanned::into_inner),
+        hold,
+        hold_max,
+        held_max_percent: table.int("held_max").map_or(50, Spanned::into_inner),
+    })
 }
 
 /// Notes each key that this type of check does not use, and each that it cannot do without.

@@ -1,6 +1,7 @@
 //! One `[[service]]` with its tables as the model's values.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use toml::Spanned;
 
@@ -11,7 +12,7 @@ use super::model::{Backend, Service, Timeouts};
 use super::reader::{Reader, is_usable};
 use super::source::Span;
 use super::values::{dscp, ports};
-use super::words::{ClientAddress, Echo, Mode, MtuPolicy, Protocol, Scheduler, State};
+use super::words::{ClientAddress, DrainAction, Echo, Mode, MtuPolicy, OnRemove, Protocol, Role, Scheduler, State};
 
 /// Places of a service's values; `None` where a value is left out or bad.
 pub struct ServiceSpans {
@@ -35,6 +36,8 @@ pub struct ServiceSpans {
     pub local_address_spans: Option<Vec<Span>>,
     pub maglev_size: Option<Span>,
     pub echo: Option<Span>,
+    /// The key, where there is one.
+    pub passive: Option<Span>,
     pub health: HealthSpans,
     /// One for each of the service's backends.
     pub backends: Vec<BackendSpans>,
@@ -62,19 +65,14 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
     let (port, port_span) = split(table.int("port"));
     let (protocol, protocol_span) = split(table.word("protocol"));
     let (mode, mode_span) = split(table.word("mode"));
-    let (scheduler, _) = split(table.word("scheduler"));
     let (tunnel_source, tunnel_source_span) = split(table.address("tunnel_source"));
     let (client_address, client_address_span) = split(table.word("client_address"));
     let tunnel_dscp = table.read("tunnel_dscp", |value, _| dscp(value)).and_then(Spanned::into_inner);
-    let (tunnel_ttl, _) = split(table.int("tunnel_ttl"));
-    let (gue_port, _) = split(table.int("gue_port"));
-    let (mtu_policy, _) = split(table.word("mtu_policy"));
     let (maglev_size, maglev_size_span) = split(table.int("maglev_size"));
     let (echo, echo_span) = split(table.word("echo"));
     let port_is_good = table.has("port") == port.is_some() && table.has("protocol") == protocol_span.is_some();
     let (local_addresses, local_address_spans) = read_local_addresses(&mut table);
-    let (local_ports, _) = split(table.parsed("local_ports", ports));
-    let timeouts = read_timeouts(&mut table);
+    let (drain_timeout, drain_action, on_remove) = read_drain(&mut table);
     let (health, health_spans) = draft_health::read(&mut table).unzip();
     let (backends, backend_spans) = read_backends(&mut table);
     let service = Service {
@@ -83,22 +81,26 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
         port,
         protocol: protocol.unwrap_or(Protocol::Tcp),
         mode: mode.unwrap_or(Mode::Gre),
-        scheduler: scheduler.unwrap_or(Scheduler::Maglev),
+        scheduler: table.word("scheduler").map_or(Scheduler::Maglev, Spanned::into_inner),
         tunnel_source,
         tunnel_dscp,
-        tunnel_ttl: tunnel_ttl.unwrap_or(64),
-        gue_port: gue_port.unwrap_or(6080),
-        mtu_policy: mtu_policy.unwrap_or(MtuPolicy::Signal),
+        tunnel_ttl: table.int("tunnel_ttl").map_or(64, Spanned::into_inner),
+        gue_port: table.int("gue_port").map_or(6080, Spanned::into_inner),
+        mtu_policy: table.word("mtu_policy").map_or(MtuPolicy::Signal, Spanned::into_inner),
         local_addresses,
-        local_ports: local_ports.unwrap_or(1024..=65_535),
+        local_ports: table.parsed("local_ports", ports).map_or(1024..=65_535, Spanned::into_inner),
         reset_idle: table.flag("reset_idle").is_some_and(Spanned::into_inner),
         reset_unknown: table.flag("reset_unknown").is_some_and(Spanned::into_inner),
         client_address: client_address.unwrap_or(ClientAddress::None),
         maglev_size: maglev_size.unwrap_or(65_537),
         unreachable: table.flag("unreachable").is_some_and(Spanned::into_inner),
         echo: echo.unwrap_or(Echo::Answer),
-        timeouts,
+        drain_timeout,
+        drain_action,
+        on_remove,
+        timeouts: read_timeouts(&mut table),
         health,
+        passive: draft_health::read_passive(&mut table),
         backends,
     };
     let spans = ServiceSpans {
@@ -118,10 +120,18 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
         local_address_spans,
         maglev_size: maglev_size_span,
         echo: echo_span,
+        passive: table.key_span("passive"),
         health: health_spans.unwrap_or_default(),
         backends: backend_spans,
     };
     (service, spans)
+}
+
+fn read_drain(table: &mut Reader<'_, '_, '_>) -> (Duration, DrainAction, OnRemove) {
+    let timeout_ms = table.duration_ms("drain_timeout").map_or(0, Spanned::into_inner);
+    let action = table.word("drain_action").map_or(DrainAction::Close, Spanned::into_inner);
+    let on_remove = table.word("on_remove").map_or(OnRemove::Close, Spanned::into_inner);
+    (Duration::from_millis(timeout_ms), action, on_remove)
 }
 
 fn read_local_addresses(table: &mut Reader<'_, '_, '_>) -> (Vec<IpAddr>, Option<Vec<Span>>) {
@@ -186,6 +196,7 @@ fn read_backend(mut table: Reader<'_, '_, '_>) -> (Backend, BackendSpans) {
         port,
         weight: weight.unwrap_or(100),
         state: state.unwrap_or(State::Up),
+        role: table.word("role").map_or(Role::Primary, Spanned::into_inner),
     };
     (backend, spans)
 }

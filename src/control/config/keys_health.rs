@@ -65,6 +65,20 @@ pub static HEALTH: TableDoc = TableDoc {
             "How long the weight of a backend that was down and comes back grows to all of it, in ten steps or one a second",
         ),
         key(
+            "flap_hold",
+            Kind::Duration { min_ms: 0, max_ms: 3_600_000, step_ms: 1 },
+            "10",
+            RELOAD,
+            "How long a backend is held down that fell three times within a minute, twice as long each time that it falls again soon; 0 for never",
+        ),
+        key(
+            "flap_hold_max",
+            Kind::Duration { min_ms: 0, max_ms: 86_400_000, step_ms: 1 },
+            "\"5m\"",
+            RELOAD,
+            "The longest of these times",
+        ),
+        key(
             "port",
             Kind::Int { min: 1, max: 65_535 },
             "the backend's port",
@@ -134,6 +148,38 @@ pub static HEALTH: TableDoc = TableDoc {
             "`dns`: what one record of the answer must be, as in a zone file: an address, a name, a text",
         ),
         key("command", COMMAND, "required", RELOAD, "`exec`: program with its arguments; exit status 0 is good"),
+    ],
+};
+
+const HOLD: Kind = Kind::Duration { min_ms: 1000, max_ms: 86_400_000, step_ms: 1 };
+
+/// `[service.passive]`.
+pub static PASSIVE: TableDoc = TableDoc {
+    heading: "[service.passive]",
+    keys: &[
+        key(
+            "share",
+            Kind::Int { min: 1, max: 100 },
+            "50",
+            RELOAD,
+            "Percent of a backend's new connections that are not answered or refused from which on it is held down",
+        ),
+        key("openings", Kind::Int { min: 5, max: 1_000_000 }, "20", RELOAD, "New connections that it takes to judge"),
+        key(
+            "hold",
+            HOLD,
+            "10",
+            RELOAD,
+            "How long a backend is held down, twice as long each time that it fails again soon",
+        ),
+        key("hold_max", HOLD, "\"5m\"", RELOAD, "The longest of these times"),
+        key(
+            "held_max",
+            Kind::Int { min: 0, max: 100 },
+            "50",
+            RELOAD,
+            "Percent of the service's backends that may be held down at a time",
+        ),
     ],
 };
 

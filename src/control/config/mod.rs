@@ -12,6 +12,7 @@ mod draft_service;
 mod errors;
 pub mod keys;
 mod keys_health;
+mod keys_service;
 mod load;
 mod model;
 mod model_health;
@@ -31,14 +32,14 @@ pub use compare::{Change, Diff, Fate, KeyChange, diff, listed};
 pub use errors::{Diagnostic, Errors, Place};
 pub use load::{FILE_BYTES_MAX, parse_table, read_text};
 pub use model::{Backend, Config, Control, Dataplane, Port, Service, Timeouts, Workers};
-pub use model_health::{DnsCheck, Health, HealthCheck, HttpCheck, Statuses, TlsCheck, UdpCheck};
+pub use model_health::{DnsCheck, Health, HealthCheck, HttpCheck, Passive, Statuses, TlsCheck, UdpCheck};
 pub use net::{IpNet, same_family};
 pub use print::Printing;
 pub use report::{Report, check};
 pub use route::Route;
 pub use words::{
-    ClientAddress, DnsCode, DnsRecord, Echo, HealthTarget, HealthType, HostPath, Idle, Mode, MtuPolicy, Protocol,
-    Scheduler, Spread, State, Word,
+    ClientAddress, DnsCode, DnsRecord, DrainAction, Echo, HealthTarget, HealthType, HostPath, Idle, Mode, MtuPolicy,
+    OnRemove, Protocol, Role, Scheduler, Spread, State, Word,
 };
 
 #[cfg(test)]

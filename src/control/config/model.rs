@@ -7,9 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::errors::Diagnostic;
-use super::model_health::Health;
+use super::model_health::{Health, Passive};
 use super::net::IpNet;
-use super::words::{ClientAddress, Echo, HostPath, Idle, Mode, MtuPolicy, Protocol, Scheduler, Spread, State};
+use super::words::{
+    ClientAddress, DrainAction, Echo, HostPath, Idle, Mode, MtuPolicy, OnRemove, Protocol, Role, Scheduler, Spread,
+    State,
+};
 use crate::lb::punt::PuntRates;
 use crate::wire::ethernet::MacAddr;
 
@@ -92,11 +95,17 @@ pub struct Control {
     pub socket: PathBuf,
     /// How long SIGTERM lets connections end before the process does; zero means at once.
     pub grace: Duration,
+    /// Where commands about backends are kept over a restart; `None` means nowhere.
+    pub state_file: Option<PathBuf>,
 }
 
 impl Default for Control {
     fn default() -> Self {
-        Self { socket: PathBuf::from("/run/tidegate/tidegate.sock"), grace: Duration::ZERO }
+        Self {
+            socket: PathBuf::from("/run/tidegate/tidegate.sock"),
+            grace: Duration::ZERO,
+            state_file: Some(PathBuf::from("/var/lib/tidegate/state.json")),
+        }
     }
 }
 
@@ -172,10 +181,18 @@ pub struct Service {
     pub unreachable: bool,
     /// Who answers pings of the VIP; one service of a VIP alone may pass them on.
     pub echo: Echo,
+    /// How long a backend may drain; zero for as long as it takes.
+    pub drain_timeout: Duration,
+    /// What becomes of its last connections then.
+    pub drain_action: DrainAction,
+    /// What becomes of the connections of backends that a reload removes.
+    pub on_remove: OnRemove,
     /// When idle connections are forgotten.
     pub timeouts: Timeouts,
     /// `None` means no health checks: backends are as their `state` says.
     pub health: Option<Health>,
+    /// `None` means that connections which backends do not answer are not looked at.
+    pub passive: Option<Passive>,
     /// In the order of the file; may be empty.
     pub backends: Vec<Backend>,
 }
@@ -200,6 +217,8 @@ pub struct Backend {
     pub weight: u16,
     /// What the administrator wants.
     pub state: State,
+    /// Whether it waits for others to fail.
+    pub role: Role,
 }
 
 /// `[service.timeouts]`: seconds without a packet after which a connection is forgotten, each 1..=32000.

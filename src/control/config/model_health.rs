@@ -27,10 +27,29 @@ pub struct Health {
     pub panic_threshold_percent: u8,
     /// How long the weight of a backend that comes back grows; zero for at once.
     pub slow_start: Duration,
+    /// How long a backend is held down whose health changes too often, the first time; zero for never.
+    pub flap_hold: Duration,
+    /// The longest hold; each is twice as long as the one before.
+    pub flap_hold_max: Duration,
     /// Where checks go; `None` means the port that traffic goes to.
     pub port: Option<u16>,
     /// Which address they go to, in tunnel and direct modes.
     pub target: HealthTarget,
+}
+
+/// `[service.passive]`: what connections of clients say of backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passive {
+    /// Percent of openings that are not answered or refused from which on a backend is held down: 1..=100.
+    pub share_percent: u8,
+    /// Openings that it takes to judge.
+    pub openings: u32,
+    /// How long a backend is held down, the first time.
+    pub hold: Duration,
+    /// The longest hold; each is twice as long as the one before.
+    pub hold_max: Duration,
+    /// Percent of a service's backends that may be held at a time: 0..=100.
+    pub held_max_percent: u8,
 }
 
 /// What a health check does, `type` in the file.

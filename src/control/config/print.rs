@@ -41,6 +41,9 @@ impl Config {
             if let Some(health) = &service.health {
                 table(&keys::HEALTH, &written::health(health), &[]);
             }
+            if let Some(passive) = &service.passive {
+                table(&keys::PASSIVE, &written::passive(passive), &[]);
+            }
             for backend in &service.backends {
                 table(&keys::BACKEND, &written::backend(backend), &(printing.notes)(service, backend));
             }

@@ -153,6 +153,41 @@ words! {
 }
 
 words! {
+    /// Which backends get new connections first.
+    Role {
+        /// Always.
+        Primary = "primary",
+        /// When no primary one can take any.
+        Backup = "backup",
+        /// When nobody else can, whatever its health says.
+        LastResort = "last-resort",
+    }
+    supported: Primary Backup LastResort
+}
+
+words! {
+    /// What becomes of the last connections of a backend that has drained for long enough.
+    DrainAction {
+        /// Their packets make no connection any more.
+        Close = "close",
+        /// They stay.
+        Leave = "leave",
+    }
+    supported: Close Leave
+}
+
+words! {
+    /// What becomes of the connections of a backend that a reload removes.
+    OnRemove {
+        /// They end at once.
+        Close = "close",
+        /// They stay until they end by themselves, or until the drain's time is over.
+        Drain = "drain",
+    }
+    supported: Close Drain
+}
+
+words! {
     /// What a worker does while there is no traffic.
     Idle {
         /// Polls, and sleeps for microseconds after a while without a packet.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml::Value;
 
 use super::model::{Backend, Control, Dataplane, Port, Service, Timeouts, Workers};
-use super::model_health::{DnsCheck, Health, HealthCheck, HttpCheck, Statuses, TlsCheck, UdpCheck};
+use super::model_health::{DnsCheck, Health, HealthCheck, HttpCheck, Passive, Statuses, TlsCheck, UdpCheck};
 use super::words::{DnsRecord, HealthType, Word};
 use crate::lb::punt::{PuntClass, PuntRates};
 
@@ -36,8 +36,13 @@ pub fn dataplane(dataplane: &Dataplane) -> Vec<Row> {
 
 /// `[control]`.
 pub fn control(control: &Control) -> Vec<Row> {
-    let Control { socket, grace } = control;
-    vec![("socket", Some(text(socket.to_string_lossy()))), ("grace", Some(time(*grace)))]
+    let Control { socket, grace, state_file } = control;
+    let state_file = state_file.as_ref().map_or_else(|| text("none"), |path| text(path.to_string_lossy()));
+    vec![
+        ("socket", Some(text(socket.to_string_lossy()))),
+        ("grace", Some(time(*grace))),
+        ("state_file", Some(state_file)),
+    ]
 }
 
 /// `[host]`.
@@ -102,8 +107,12 @@ pub fn service(service: &Service) -> Vec<Row> {
         maglev_size,
         unreachable,
         echo,
+        drain_timeout,
+        drain_action,
+        on_remove,
         timeouts: _,
         health: _,
+        passive: _,
         backends: _,
     } = service;
     vec![
@@ -126,6 +135,9 @@ pub fn service(service: &Service) -> Vec<Row> {
         ("maglev_size", Some(int(*maglev_size))),
         ("unreachable", Some(Value::Boolean(*unreachable))),
         ("echo", Some(word(*echo))),
+        ("drain_timeout", Some(time(*drain_timeout))),
+        ("drain_action", Some(word(*drain_action))),
+        ("on_remove", Some(word(*on_remove))),
     ]
 }
 
@@ -154,6 +166,8 @@ pub fn health(health: &Health) -> Vec<Row> {
         jitter_percent,
         panic_threshold_percent,
         slow_start,
+        flap_hold,
+        flap_hold_max,
         port,
         target,
     } = health;
@@ -166,6 +180,8 @@ pub fn health(health: &Health) -> Vec<Row> {
         ("jitter", Some(int(*jitter_percent))),
         ("panic_threshold", Some(int(*panic_threshold_percent))),
         ("slow_start", Some(time(*slow_start))),
+        ("flap_hold", Some(time(*flap_hold))),
+        ("flap_hold_max", Some(time(*flap_hold_max))),
         ("port", port.map(int)),
     ];
     if !matches!(check, HealthCheck::Ping | HealthCheck::Exec(_)) {
@@ -186,6 +202,18 @@ pub fn health(health: &Health) -> Vec<Row> {
         HealthCheck::Exec(command) => rows.push(("command", Some(texts(command)))),
     }
     rows
+}
+
+/// `[service.passive]`.
+pub fn passive(passive: &Passive) -> Vec<Row> {
+    let Passive { share_percent, openings, hold, hold_max, held_max_percent } = passive;
+    vec![
+        ("share", Some(int(*share_percent))),
+        ("openings", Some(int(*openings))),
+        ("hold", Some(time(*hold))),
+        ("hold_max", Some(time(*hold_max))),
+        ("held_max", Some(int(*held_max_percent))),
+    ]
 }
 
 fn http_rows(check: &HttpCheck) -> Vec<Row> {
@@ -210,13 +238,14 @@ fn http_rows(check: &HttpCheck) -> Vec<Row> {
 
 /// `[[service.backend]]`.
 pub fn backend(backend: &Backend) -> Vec<Row> {
-    let Backend { name, address, port, weight, state } = backend;
+    let Backend { name, address, port, weight, state, role } = backend;
     vec![
         ("name", Some(text(name))),
         ("address", Some(text(address))),
         ("port", port.map(int)),
         ("weight", Some(int(*weight))),
         ("state", Some(word(*state))),
+        ("role", Some(word(*role))),
     ]
 }
 

@@ -17,9 +17,11 @@ mod way;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 pub use fault::Outcome;
 pub use target::Target;
@@ -32,6 +34,8 @@ use limits::Limits;
 use super::config::{Backend, Config, Service};
 use super::manager::{HealthChange, Key};
 
+/// The least time between two snapshots for results of health checks.
+const REST: Duration = Duration::from_millis(20);
 /// Results that may wait to be taken over; a task with one more waits.
 const RESULTS_MAX: usize = 4096;
 
@@ -43,6 +47,10 @@ pub struct Supervisor {
     serial: u64,
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
+    /// Results that came and were not given yet.
+    waiting: Vec<Event>,
+    /// Before this moment none is given.
+    rests_until: Option<Instant>,
 }
 
 /// A result, with the task that it comes from.
@@ -75,7 +83,16 @@ impl Supervisor {
     /// Without any check yet.
     pub fn new(doors: Doors) -> Self {
         let (sender, events) = mpsc::channel(RESULTS_MAX);
-        Self { tasks: HashMap::new(), limits: Arc::default(), doors, serial: 0, sender, events }
+        Self {
+            tasks: HashMap::new(),
+            limits: Arc::default(),
+            doors,
+            serial: 0,
+            sender,
+            events,
+            waiting: Vec::new(),
+            rests_until: None,
+        }
     }
 
     /// What checks of VIPs stand on.
@@ -118,20 +135,27 @@ impl Supervisor {
         self.tasks.is_empty()
     }
 
-    /// Waits for results, and gives all that are there.
+    /// Waits for results, and gives all that are there; after [`Self::rest`], not before its time is over. May be
+    /// given up and called again.
     pub async fn changes(&mut self) -> Vec<HealthChange> {
-        let mut changes = Vec::new();
-        // The supervisor keeps a sender, so that the channel never ends.
-        let mut next = self.events.recv().await;
-        while let Some(event) = next {
-            // A task that was ended may have left a result behind.
-            if self.tasks.get(&event.key).is_some_and(|task| task.serial == event.serial) {
-                let Event { key: (service, backend), healthy, reason, .. } = event;
-                changes.push(HealthChange { service, backend, healthy, reason });
-            }
-            next = self.events.try_recv().ok();
+        if self.waiting.is_empty() {
+            // The supervisor keeps a sender, so that the channel never ends.
+            self.waiting.extend(self.events.recv().await);
         }
-        changes
+        if let Some(end) = self.rests_until {
+            tokio::time::sleep_until(end).await;
+        }
+        self.waiting.extend(std::iter::from_fn(|| self.events.try_recv().ok()));
+        // A task that was ended may have left a result behind.
+        let is_current = |event: &Event| self.tasks.get(&event.key).is_some_and(|task| task.serial == event.serial);
+        let change =
+            |Event { key: (service, backend), healthy, reason, .. }| HealthChange { service, backend, healthy, reason };
+        self.waiting.drain(..).filter(is_current).map(change).collect()
+    }
+
+    /// Lets results gather for a moment: of backends that all change at once, there is to be one snapshot and not one each.
+    pub fn rest(&mut self) {
+        self.rests_until = Some(Instant::now() + REST);
     }
 
     fn start(&mut self, key: Key, target: Target, known: Option<bool>) {

@@ -1,5 +1,8 @@
 //! All or nothing, health results, and what is said of both.
 
+mod leaving;
+mod operate;
+
 use super::*;
 use crate::control::fixture::{CONFIG, TSC_HZ, edited, file, manager};
 use crate::lb::snapshot::Snapshot;
@@ -179,11 +182,11 @@ fn a_backend_that_comes_back_grows_to_its_weight() {
     let small = picks(&manager, "b2");
     assert!(small > 0 && small * 5 < whole, "{small} of {whole}");
     std::thread::sleep(Duration::from_millis(250));
-    manager.grow_weights().unwrap();
+    manager.pass_time().unwrap();
     assert_eq!(picks(&manager, "b2"), whole, "as if it had never been away");
     assert_eq!(self::state(&manager, "b2").1, "health check: accepts connections");
     let generation = manager.snapshot().generation;
-    manager.grow_weights().unwrap();
+    manager.pass_time().unwrap();
     assert_eq!(manager.snapshot().generation, generation, "no snapshot for nothing");
 }
 

@@ -9,9 +9,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::compile::{CompileError, Compiler, Overrides, PortFacts, shard_config};
+use super::commands::Commands;
+use super::compile::{CompileError, Compiler, PortFacts, shard_config};
 use super::config::{Config, Errors, HostPath};
 use super::memory;
+use super::overrides::Overrides;
 use super::stats::Stats;
 use crate::lb::hash::HashKey;
 use crate::lb::ids::WorkerId;
@@ -153,7 +155,7 @@ pub fn replay(options: &ReplayOptions) -> Result<ReplaySummary, ReplayError> {
     let hash_key = config.dataplane.hash_key.map_or(KEY, HashKey::from_bytes);
     let workers = config.dataplane.workers.count() as u16;
     let mut compiler = Compiler::new(workers, facts, hash_key);
-    let mut overrides = Overrides::default();
+    let mut overrides = Overrides::of(Commands::default(), &config);
     let first =
         compiler.compile(&config, &overrides, None).map_err(|source| ReplayError::Compile { file: file(), source })?;
     let events = match &options.events {
@@ -163,9 +165,7 @@ pub fn replay(options: &ReplayOptions) -> Result<ReplaySummary, ReplayError> {
     files::check_distinct(options)?;
     let inputs = Inputs::load(&config, &options.inputs)?;
     let unwritten = |path: &PathBuf, source| ReplayError::Write { path: path.clone(), source };
-    if let Some(path) = &options.stats {
-        Stats::check_path(path).map_err(|source| unwritten(path, source))?;
-    }
+    options.stats.as_ref().map_or(Ok(()), |path| Stats::check_path(path).map_err(|e| unwritten(path, e)))?;
     let shards: Vec<_> = (0..workers).map(|w| shard_config(&config, WorkerId(w), KEY)).collect();
     memory::check(&shards, 0)?;
     let published = Published::new(Arc::new(first));
@@ -181,12 +181,13 @@ pub fn replay(options: &ReplayOptions) -> Result<ReplaySummary, ReplayError> {
             message,
         };
         match event.action {
-            Action::State { service, backend, state } => overrides.set_state(&service, &backend, Some(state)),
+            Action::State { service, backend, state } => overrides.set_state(&service, &backend, state),
             Action::Config(next) => {
                 overrides.retain(&next);
                 config = *next;
             }
         }
+        overrides.judge(&config);
         let snapshot = compiler.compile(&config, &overrides, Some(&published.current()));
         published.publish(Arc::new(snapshot.map_err(|source| failed(source.to_string()))?));
         engine.adopt(&published);

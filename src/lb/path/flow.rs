@@ -4,6 +4,7 @@ use std::net::Ipv6Addr;
 
 use super::egress::{self, Leaving};
 use super::family::Family;
+use super::seen::next_seen;
 use super::segment::Segment;
 use super::{At, Meta, Plan, crossed, errors, local, nat, partial, planned, punt, reset, tell, tunnel};
 use crate::lb::clock::Tick;
@@ -130,22 +131,6 @@ fn hit<A: Family, P: Packet>(
     };
     count(at, backend, frame_len, verdict);
     verdict
-}
-
-/// The phase after one more TCP packet where both directions are seen, whose numbers are noted.
-#[inline]
-fn next_seen<A: Family>(at: &mut At, frame: &[u8], parsed: &Parsed, slot: Slot, entry: &Entry<A>) -> Phase {
-    let (phase, direction) = (entry.state.phase(), entry.state.direction());
-    let table = A::table_mut(at.shard);
-    let Some(segment) = Segment::of(frame, parsed) else { return phase };
-    if parsed.tcp_flags & flags::RST != 0 {
-        // What is not right is forwarded all the same: its receiver knows better.
-        return if segment.resets(entry, table.entry(entry.pair)) { Phase::TcpFin } else { phase };
-    }
-    if let Some(entry) = table.entry_mut(slot) {
-        segment.note(entry, phase == Phase::TcpSyn);
-    }
-    next_tcp(phase, direction, parsed.tcp_flags)
 }
 
 fn set_phase<A: Family>(table: &mut Table<A>, slot: Slot, phase: Phase, deadline: Tick) {
@@ -391,7 +376,13 @@ pub(super) fn open<A: Family>(
     request.notes.add(tell::notes_of(backend, key.protocol));
     let slot = if backend.mode.is_nat() {
         let opened = open_pair(at, hash, request, new.reversed(), backend, deadline);
-        opened.inspect_err(|_| local::give_back(at.shard, backend.mode, &new.reversed(), tick))?
+        let slot = opened.inspect_err(|_| local::give_back(at.shard, backend.mode, &new.reversed(), tick))?;
+        if key.protocol == protocol::TCP
+            && let Some(handshakes) = at.shard.counters.handshakes(backend.id)
+        {
+            handshakes.opened.add(1);
+        }
+        slot
     } else {
         let replace = is_full(at);
         insert(at, hash, request, deadline, phase.is_evictable(), replace)?

@@ -27,6 +27,7 @@ mod probe;
 mod punt;
 mod reasons;
 mod reset;
+mod seen;
 mod segment;
 mod tell;
 mod tunnel;

@@ -80,14 +80,16 @@ impl Snapshot {
         let table_key = spec.hash_key.derive(b"maglev");
         let old: HashMap<&str, &Service> = previous
             .filter(|p| p.flow_key == snapshot.flow_key)
-            .map(|p| p.services.iter().map(|s| (&*s.name, s)).collect())
+            .map(|p| p.services.iter().filter(|s| !s.is_retired).map(|s| (&*s.name, s)).collect())
             .unwrap_or_default();
         let slots = spec.services.iter().flat_map(|s| &s.backends).map(|b| b.id.slot() + 1).max().unwrap_or(0);
         let mut backends: Vec<Option<Backend>> = (0..slots).map(|_| None).collect();
         let mut services = Vec::with_capacity(spec.services.len());
         for (index, service) in spec.services.into_iter().enumerate() {
             let id = ServiceId(index as u32);
-            by_vip.extend(keys_of(&service).map(|key| (key, id)));
+            if !service.is_retired {
+                by_vip.extend(keys_of(&service).map(|key| (key, id)));
+            }
             add_vip(&mut locals, service.vip, service.mode);
             service.local_addresses.iter().for_each(|&address| add_local(&mut locals, address));
             for backend in &service.backends {
@@ -272,6 +274,7 @@ fn build_service(
     };
     Ok(Service {
         name: spec.name,
+        is_retired: spec.is_retired,
         vip: spec.vip,
         port: spec.port,
         protocol: spec.protocol,

@@ -132,8 +132,10 @@ pub enum Local {
 /// One service as the packet path sees it.
 #[derive(Debug)]
 pub struct Service {
-    /// As configured, unique.
+    /// As configured, unique but for those that are retired.
     pub name: Arc<str>,
+    /// Whether it is gone from the configuration, and here only for the connections that it has.
+    pub is_retired: bool,
     /// The address that clients connect to.
     pub vip: IpAddr,
     /// The port that clients connect to; `None` for every port.

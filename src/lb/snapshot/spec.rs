@@ -129,8 +129,10 @@ pub struct PortSpec {
 /// One service.
 #[derive(Clone, Debug)]
 pub struct ServiceSpec {
-    /// As configured, unique.
+    /// As configured, unique but for those that are retired.
     pub name: Arc<str>,
+    /// Whether it is gone from the configuration: its connections go on, and nothing new comes to it. Behind all others.
+    pub is_retired: bool,
     /// The address that clients connect to.
     pub vip: IpAddr,
     /// The port that clients connect to; `None` for every port.

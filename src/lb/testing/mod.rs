@@ -91,6 +91,7 @@ pub fn service(name: &str, mode: Mode, protocol: u8, vip: (&str, u16), slot: usi
     };
     ServiceSpec {
         name: name.into(),
+        is_retired: false,
         vip: ip(vip.0),
         port: Some(vip.1).filter(|&p| p != 0),
         protocol,

@@ -88,7 +88,7 @@ fn keys_in_the_wrong_table_are_sent_home() {
     let text = service("gre", "weight = 5\ncolour = 'red'", "address = '10.1.0.1'");
     let known = "name, vip, port, protocol, mode, scheduler, tunnel_source, \
                  tunnel_dscp, tunnel_ttl, gue_port, mtu_policy, local_addresses, local_ports, \
-                 reset_idle, reset_unknown, client_address, maglev_size, unreachable, echo, timeouts, health, backend";
+                 reset_idle, reset_unknown, client_address, maglev_size, unreachable, echo, drain_timeout, drain_action, on_remove, timeouts, health, passive, backend";
     assert_eq!(
         errors(&text),
         [
@@ -135,6 +135,13 @@ fn dataplane_and_control_values() {
     let time = "must be a time from 0s to 3600s, in seconds or with a unit such as \"500ms\", not";
     assert_eq!(of("[control]\ngrace = '10'"), format!("`grace` {time} \"10\""));
     assert_eq!(of("[control]\ngrace = nan"), format!("`grace` {time} nan"));
+    for path in ["state.json", "/var/lib/", "", "/a\\u0007b"] {
+        let message = of(&format!("[control]\nstate_file = \"{path}\""));
+        assert!(
+            message.starts_with("`state_file` must be the path of a file from / on, or \"none\", not"),
+            "{message}"
+        );
+    }
     let path = "a".repeat(108);
     assert!(of(&format!("[control]\nsocket = '{path}'")).starts_with("`socket` must be a string of 1 to 107 bytes"));
 }

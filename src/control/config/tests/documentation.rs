@@ -127,9 +127,7 @@ fn defaults_are_what_the_key_table_says() {
     for table in TABLES.iter().filter(|table| !table.heading.is_empty()) {
         let required = match table.heading {
             "[[port]]" => PORT.trim_start().trim_start_matches("[[port]]\n").replace("addresses", "#addresses"),
-            "[[service]]" => {
-                "name = 'web'\nvip = '192.0.2.10'\nport = 80\nmode = 'gre'\ntunnel_source = '10.0.0.9'".into()
-            }
+            "[[service]]" => "name = 'web'\nvip = '192.0.2.10'\nport = 80\nmode = 'nat'".into(),
             "[[service.backend]]" => "name = 'b1'\naddress = '10.1.0.11'".into(),
             _ => String::new(),
         };

@@ -62,6 +62,7 @@ idle = "spin"
 [control]
 socket = "t.sock"
 grace = "1500ms"
+state_file = "none"
 [[port]]
 name = "wan"
 device = "0000:03:00.0"
@@ -114,8 +115,8 @@ fn every_value_is_read() {
     assert_eq!(config.dataplane.hash_key, Some([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]));
     assert_eq!(config.dataplane.idle, Idle::Spin);
     assert_eq!(
-        (config.control.socket.as_path(), config.control.grace),
-        (Path::new("t.sock"), Duration::from_millis(1500))
+        (config.control.socket.as_path(), config.control.grace, &config.control.state_file),
+        (Path::new("t.sock"), Duration::from_millis(1500), &None)
     );
     let port = &config.ports[0];
     assert_eq!(

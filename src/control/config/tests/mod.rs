@@ -7,6 +7,7 @@ mod health;
 mod hostile;
 mod local;
 mod print;
+mod states;
 
 use super::{Config, Errors};
 

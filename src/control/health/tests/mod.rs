@@ -43,6 +43,8 @@ fn health(check: HealthCheck) -> Health {
         jitter_percent: 0,
         panic_threshold_percent: 0,
         slow_start: Duration::ZERO,
+        flap_hold: Duration::ZERO,
+        flap_hold_max: Duration::ZERO,
         port: None,
         target: HealthTarget::Auto,
     }

@@ -1,8 +1,9 @@
 //! Which way the checks of a backend take.
 
 use super::super::way::{Doors, Way, Ways};
-use crate::control::compile::{Compiler, Overrides, PortFacts};
+use crate::control::compile::{Compiler, PortFacts};
 use crate::control::config::{self, Config};
+use crate::control::overrides::Overrides;
 use crate::lb::hash::HashKey;
 use crate::wire::ethernet::MacAddr;
 

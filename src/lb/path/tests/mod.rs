@@ -25,6 +25,7 @@ mod probe;
 mod punt;
 mod quotes;
 mod reset;
+mod retired;
 mod rules;
 mod short_way;
 mod steering;

@@ -1,0 +1,80 @@
+//! A map from backends to something, asked by the two names without making a key of them.
+
+use std::collections::HashMap;
+
+use super::config::Config;
+use super::manager::Key;
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByBackend<T>(HashMap<String, HashMap<String, T>>);
+
+impl<T> Default for ByBackend<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T> ByBackend<T> {
+    /// What a backend has.
+    pub fn get(&self, service: &str, backend: &str) -> Option<&T> {
+        self.0.get(service)?.get(backend)
+    }
+
+    /// Gives a backend another value, or none.
+    pub fn set(&mut self, service: &str, backend: &str, value: Option<T>) {
+        match value {
+            Some(value) => _ = self.0.entry(service.to_owned()).or_default().insert(backend.to_owned(), value),
+            None => {
+                if let Some(of_service) = self.0.get_mut(service) {
+                    of_service.remove(backend);
+                }
+            }
+        }
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &T)> {
+        self.0.iter().flat_map(|(service, of)| of.iter().map(move |(backend, value)| (&**service, &**backend, value)))
+    }
+
+    /// Forgets backends that are not in `config`.
+    pub fn retain(&mut self, config: &Config) {
+        let mut kept = HashMap::new();
+        for service in &config.services {
+            let Some(mut of_service) = self.0.remove(&service.name) else { continue };
+            let names = service.backends.iter().filter_map(|b| of_service.remove_entry(&b.name));
+            kept.insert(service.name.clone(), names.collect());
+        }
+        self.0 = kept;
+    }
+}
+
+impl<T> FromIterator<(Key, T)> for ByBackend<T> {
+    fn from_iter<I: IntoIterator<Item = (Key, T)>>(values: I) -> Self {
+        let mut all = Self::default();
+        values.into_iter().for_each(|((service, backend), value)| all.set(&service, &backend, Some(value)));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::fixture::CONFIG;
+
+    #[test]
+    fn who_is_not_in_the_configuration_is_forgotten() {
+        let config = Config::parse(CONFIG, "test").unwrap();
+        let mut all = ByBackend::default();
+        for (service, backend) in [("web", "b1"), ("web", "gone"), ("gone", "b1"), ("dns", "d1")] {
+            all.set(service, backend, Some(backend.len()));
+        }
+        all.retain(&config);
+        let mut left: Vec<_> = all.iter().map(|(service, backend, n)| (service, backend, *n)).collect();
+        left.sort_unstable();
+        assert_eq!(left, [("dns", "d1", 2), ("web", "b1", 2)]);
+        all.set("web", "b1", None);
+        assert_eq!((all.get("web", "b1"), all.get("dns", "d1"), all.get("x", "y")), (None, Some(&2), None));
+    }
+}

@@ -1,0 +1,165 @@
+//! How what is known of backends gets into service, and what is said about it.
+
+use std::time::Instant;
+
+use tracing::{info, warn};
+
+use super::{Manager, publish};
+use crate::control::compile::CompileError;
+use crate::control::config::{Backend, Role, Service, State};
+use crate::control::ghosts;
+use crate::control::overrides::Overrides;
+use crate::control::passive::Handshakes;
+use crate::control::text;
+
+impl Manager {
+    /// Puts `overrides` into service, with a snapshot if that is anything new to the packet path; gives those before.
+    ///
+    /// # Errors
+    /// Why no snapshot could be made; nothing has changed then.
+    pub(super) fn put(&mut self, mut overrides: Overrides) -> Result<Overrides, CompileError> {
+        overrides.judge(&self.config);
+        if overrides.differs(&self.overrides, &self.config) {
+            publish(&mut self.compiler, &self.published, &self.config, &overrides)?;
+        }
+        Ok(std::mem::replace(&mut self.overrides, overrides))
+    }
+
+    /// Does what is a matter of time: weights grow, holds end, drains come to their end, and what clients' connections say is
+    /// looked at. To be called once a second.
+    ///
+    /// # Errors
+    /// Why no snapshot could be made; it is tried again the next time.
+    pub fn pass_time(&mut self) -> Result<(), CompileError> {
+        let now = Instant::now();
+        let mut overrides = self.overrides.clone();
+        let mut notes = Vec::new();
+        self.recoveries.grow(&self.config, &mut overrides, now);
+        self.look_at_connections(now);
+        self.hold(&mut overrides, now);
+        let drains = self.drain(&mut overrides, now);
+        if let Some((left, gone)) = ghosts::look(&overrides.ghosts, |s, b| self.connections_of(s, b), now) {
+            overrides.ghosts = left;
+            notes = gone;
+        }
+        let before = self.put(overrides)?;
+        for (service, backend, said) in drains {
+            info!("backend {service}/{backend} {said}");
+        }
+        notes.iter().for_each(|note| info!("{note}"));
+        self.note_changes(&before);
+        Ok(())
+    }
+
+    /// Counts how backends answer clients, and who does not is held down.
+    fn look_at_connections(&mut self, now: Instant) {
+        let evicted = self.workers.iter().map(|worker| worker.counters.connections_evicted.get()).sum();
+        let handshakes = |service: &Service, backend: &Backend| {
+            let mut sum = Handshakes::default();
+            let Some(id) = self.compiler.id(service, backend) else { return sum };
+            for counters in self.workers.iter().filter_map(|worker| worker.counters.handshakes(id)) {
+                sum.opened += counters.opened.get();
+                sum.answered += counters.answered.get();
+                sum.refused += counters.refused.get();
+            }
+            sum
+        };
+        self.passive.look(&self.config, &self.overrides, handshakes, evicted, now);
+    }
+
+    /// Notes who is held down now.
+    pub(super) fn hold(&self, overrides: &mut Overrides, now: Instant) {
+        overrides.set_held(self.passive.holds.held(now).chain(self.flaps.holds.held(now)));
+    }
+
+    /// Notes who has drained for as long as it may; what there is to say of it.
+    pub(super) fn drain(&mut self, overrides: &mut Overrides, now: Instant) -> Vec<(String, String, String)> {
+        let mut drains = std::mem::take(&mut self.drains);
+        let notes = drains.look(&self.config, overrides, |s, b| self.connections_of(s, b), now);
+        self.drains = drains;
+        notes
+    }
+
+    /// Connections of a backend over all workers.
+    pub(in crate::control) fn connections_of(&self, service: &Service, backend: &Backend) -> u64 {
+        let Some(id) = self.compiler.id(service, backend) else { return 0 };
+        self.workers.iter().map(|worker| u64::from(worker.counters.connections(id))).sum()
+    }
+
+    /// Says what else has changed with what is in service since `before`, and notes it for who asks.
+    pub(super) fn note_changes(&mut self, before: &Overrides) {
+        self.note_held(before);
+        self.note_panics(before);
+        self.note_roles(before);
+        self.update_standings();
+    }
+
+    fn note_held(&self, before: &Overrides) {
+        for (service, backend, reason) in self.overrides.all_held() {
+            if before.held(service, backend) != Some(reason) {
+                let (left, all) = self.taking_connections(service);
+                warn!("backend {service}/{backend} held down: {reason}, {left} of {all} left");
+            }
+        }
+        for (service, backend, reason) in before.all_held() {
+            if self.overrides.held(service, backend).is_none() {
+                info!("backend {service}/{backend} is tried again after its hold: {reason}");
+            }
+        }
+    }
+
+    fn note_panics(&self, before: &Overrides) {
+        for service in &self.config.services {
+            let name = &service.name;
+            let (did, does) = (before.panics(name), self.overrides.panics(name));
+            if did == does {
+                continue;
+            }
+            let (healthy, wanted) = self.overrides.healthy(service);
+            if does {
+                warn!(
+                    "service {name}: only {healthy} of {wanted} backends healthy, less than `panic_threshold`: all of them serve"
+                );
+            } else {
+                info!("service {name}: {healthy} of {wanted} backends healthy, they serve alone again");
+            }
+        }
+    }
+
+    fn note_roles(&mut self, before: &Overrides) {
+        let now = Instant::now();
+        for service in &self.config.services {
+            let name = &service.name;
+            let (was, is) = (before.role(name), self.overrides.role(name));
+            if was == is {
+                continue;
+            }
+            let since = self.roles_since.insert(name.clone(), now).unwrap_or(self.started);
+            let held = text::duration(now.saturating_duration_since(since));
+            let admitted = service.backends.iter().filter(|b| self.overrides.admits(service, b)).count();
+            match is {
+                Role::Primary => {
+                    info!(
+                        "service {name}: primary backends take connections again after {held} of {was}, {admitted} of them"
+                    );
+                }
+                Role::Backup | Role::LastResort => {
+                    warn!("service {name}: no {was} backend takes connections after {held}: {admitted} {is} now");
+                }
+            }
+        }
+        self.roles_since.retain(|name, _| self.config.services.iter().any(|service| service.name == *name));
+    }
+
+    /// How many backends of a service are healthy and wanted up, and how many it has.
+    pub(super) fn taking_connections(&self, service: &str) -> (usize, usize) {
+        let Some(service) = self.config.services.iter().find(|s| s.name == service) else { return (0, 0) };
+        (self.overrides.fit(service), service.backends.len())
+    }
+
+    /// Connections of a backend that gets packets; `None` if it is down.
+    pub(super) fn serving(&self, service: &Service, backend: &Backend) -> Option<u64> {
+        let is_down = self.overrides.effective(service, backend) == State::Down;
+        (!is_down).then(|| self.connections_of(service, backend))
+    }
+}
