@@ -70,7 +70,7 @@ done
 checked_service() {
     tg_service "$1" "$2" nat maglev "$4" "$TG_BACKENDS4" | sed -e "s/^port = 80/port = $3/" -e '/^\[service.health\]/,/^fall/d' >"$TG_DIR/service"
     sed '/^\[\[service.backend\]\]/,$d' "$TG_DIR/service"
-    printf '[service.health]\ninterval = 0.5\ntimeout = 0.4\nrise = 1\nfall = 2\n'
+    printf '[service.health]\ninterval = 0.5\ntimeout = 0.4\nrise = 1\nflap_hold = 0\nfall = 2\n'
     cat
     sed -n '/^\[\[service.backend\]\]/,$p' "$TG_DIR/service"
 }

@@ -503,6 +503,7 @@ path = "/who"
 interval = 0.5
 timeout = 0.4
 rise = 1
+flap_hold = 0
 fall = 2
 EOF
     for address in $backends; do
