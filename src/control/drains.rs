@@ -34,9 +34,10 @@ impl Drains {
             let draining = service.backends.iter().filter(|b| overrides.wanted(service, b) == State::Drain);
             for backend in draining {
                 let before = self.0.get(&service.name, &backend.name).copied();
-                let mut drain = before.unwrap_or(Drain { since: now, is_empty: false, is_over: false });
-                let elapsed = now.saturating_duration_since(drain.since);
                 let left = connections(service, backend);
+                // Who has no connection from the first was never waited for.
+                let mut drain = before.unwrap_or(Drain { since: now, is_empty: left == 0, is_over: false });
+                let elapsed = now.saturating_duration_since(drain.since);
                 let said = drain.look(service, elapsed, left);
                 notes.extend(said.map(|said| (service.name.clone(), backend.name.clone(), said)));
                 all.set(&service.name, &backend.name, Some(drain));

@@ -1,6 +1,7 @@
 //! Backends that a reload has removed while they had connections, which they keep until those end.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,9 +30,26 @@ impl Ghost {
         backend_key(&self.service, &self.backend)
     }
 
-    /// `SERVICE/BACKEND`.
-    pub fn name(&self) -> String {
-        format!("{}/{}", self.service.name, self.backend.name)
+    fn note(&self, said: String) -> Note {
+        Note { service: self.service.name.clone(), backend: self.backend.name.clone(), said }
+    }
+}
+
+/// What is to be said of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The service's name.
+    pub service: String,
+    /// The backend's name.
+    pub backend: String,
+    /// The rest of the sentence.
+    pub said: String,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { service, backend, said } = self;
+        write!(f, "backend {service}/{backend} {said}")
     }
 }
 
@@ -46,7 +64,7 @@ pub fn after(
     new: &Config,
     serving: impl Fn(&Service, &Backend) -> Option<u64>,
     now: Instant,
-) -> (Ghosts, Vec<String>) {
+) -> (Ghosts, Vec<Note>) {
     let all = |config: &Config| -> Vec<BackendKey> {
         config.services.iter().flat_map(|s| s.backends.iter().map(|b| backend_key(s, b))).collect()
     };
@@ -60,7 +78,7 @@ pub fn after(
         let connections = serving(&ghost.service, &ghost.backend).unwrap_or(0);
         if there.contains(&ghost.key()) {
             let connections = text::counted(connections, "connection");
-            notes.push(format!("backend {} is back, and has {connections} still", ghost.name()));
+            notes.push(ghost.note(format!("is back, and has {connections} still")));
         } else if may_stay(&ghost.service, &ghost.backend) {
             left.push(ghost.clone());
         }
@@ -87,7 +105,7 @@ pub fn after(
                 String::new()
             };
             let connections = text::counted(connections, "connection");
-            notes.push(format!("backend {} is removed and drains: {connections} stay{end}", ghost.name()));
+            notes.push(ghost.note(format!("is removed and drains: {connections} stay{end}")));
             left.push(ghost);
         }
     }
@@ -106,18 +124,17 @@ pub fn look(
     ghosts: &Ghosts,
     connections: impl Fn(&Service, &Backend) -> u64,
     now: Instant,
-) -> Option<(Ghosts, Vec<String>)> {
+) -> Option<(Ghosts, Vec<Note>)> {
     let mut notes = Vec::new();
     let stays = |ghost: &&Ghost| {
         let left = connections(&ghost.service, &ghost.backend);
         let after = text::duration(now.saturating_duration_since(ghost.since));
-        let name = ghost.name();
         let is_over = ghost.closes_at.is_some_and(|end| now >= end);
         if left == 0 {
-            notes.push(format!("backend {name}, removed by a reload, is gone after {after}: no connection left"));
+            notes.push(ghost.note(format!("was removed by a reload and is gone after {after}: no connection left")));
         } else if is_over {
             let left = text::counted(left, "connection");
-            notes.push(format!("backend {name}, removed by a reload, is gone after {after}: {left} closed"));
+            notes.push(ghost.note(format!("was removed by a reload and is gone after {after}: {left} closed")));
         }
         left > 0 && !is_over
     };

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
 
+use change::note_ghosts;
 pub use operate::CommandError;
 pub(super) use standing::Standing;
 
@@ -20,6 +21,7 @@ use super::compile::{CompileError, Compiler};
 use super::config::{self, Config, Errors, KeyChange, diff};
 use super::drains::Drains;
 use super::flaps::Flaps;
+use super::floods::{Floods, Line};
 use super::gauge::Gauges;
 use super::ghosts::{self, Ghosts};
 use super::overrides::Overrides;
@@ -80,6 +82,7 @@ pub struct Manager {
     healths: HashMap<Key, Health>,
     recoveries: Recoveries,
     flaps: Flaps,
+    floods: Floods,
     passive: Passive,
     drains: Drains,
     /// Since when the backends of this role get a service's new connections; the start where there was no other yet.
@@ -170,6 +173,7 @@ impl Manager {
             healths: HashMap::new(),
             recoveries: Recoveries::default(),
             flaps: Flaps::default(),
+            floods: Floods::default(),
             passive: Passive::default(),
             drains: Drains::default(),
             roles_since: HashMap::new(),
@@ -220,13 +224,15 @@ impl Manager {
     pub fn take_over(&mut self, path: &Path, loaded: Result<Config, ReloadError>) -> Result<ReloadReport, ReloadError> {
         match loaded.and_then(|config| self.apply(path, config)) {
             Ok(report) => {
-                info!("reload of {}: {} (generation {})", report.path, report.summary, report.generation);
+                let ReloadReport { path, summary, generation, .. } = &report;
+                info!(path, summary, generation, "reload of {path}: {summary} (generation {generation})");
                 report.warnings.iter().for_each(|warning| warn!("{warning}"));
                 self.reload_error = None;
                 Ok(report)
             }
             Err(error) => {
-                error!("reload refused, the running configuration stays: {error}");
+                let path = path.display().to_string();
+                error!(path, reason = %error, "reload refused, the running configuration stays: {error}");
                 self.reload_error = Some(error.to_string());
                 Err(error)
             }
@@ -253,7 +259,8 @@ impl Manager {
         let refused = |source| ReloadError::Compile { path: name.clone(), source };
         let generation = match publish(&mut self.compiler, &self.published, &config, &overrides) {
             Err(CompileError::Backends(_)) if !overrides.ghosts.is_empty() => {
-                notes = vec!["there is no room for the connections of removed backends: they are closed".to_owned()];
+                notes = Vec::new();
+                warn!("there is no room for the connections of removed backends: they are closed");
                 overrides.ghosts = Ghosts::default();
                 publish(&mut self.compiler, &self.published, &config, &overrides).map_err(refused)?
             }
@@ -269,8 +276,8 @@ impl Manager {
         self.note_changes(&before);
         let mut warnings: Vec<String> = self.config.warnings.iter().map(ToString::to_string).collect();
         warnings.extend(self.note_commands(before.commands(), &old));
-        notes.iter().for_each(|note| info!("{note}"));
-        let lines = changes.lines().into_iter().chain(notes.into_iter().map(|note| format!("~ {note}")));
+        note_ghosts(&notes);
+        let lines = changes.lines().into_iter().chain(notes.iter().map(|note| format!("~ {note}")));
         Ok(ReloadReport { path: name, generation, summary: changes.to_string(), changes: lines.collect(), warnings })
     }
 
@@ -312,12 +319,37 @@ impl Manager {
         // Before the first result, good health was taken for granted since the backend came.
         let came = self.standings.get(&key).map_or(now, |standing| standing.since);
         let last_since = self.healths.get(&key).map_or(came, |health| health.since);
-        let held = text::duration(now.duration_since(last_since));
+        let held = now.duration_since(last_since);
+        let (held_s, held) = (held.as_secs(), text::duration(held));
         let (left, all) = self.taking_connections(service);
         match (before, *healthy) {
-            (None, true) => debug!("backend {service}/{backend} passes its health check"),
-            (_, true) => info!("backend {service}/{backend} up after {held}: {reason}, {left} of {all} up"),
-            (_, false) => warn!("backend {service}/{backend} down after {held}: {reason}, {left} of {all} left"),
+            (None, true) => debug!(service, backend, reason, "backend {service}/{backend} passes its health check"),
+            (_, true) => {
+                let state = "up";
+                info!(
+                    service,
+                    backend,
+                    state,
+                    reason,
+                    held_s,
+                    left,
+                    all,
+                    "backend {service}/{backend} up after {held}: {reason}, {left} of {all} up"
+                );
+            }
+            (_, false) => {
+                let state = "down";
+                warn!(
+                    service,
+                    backend,
+                    state,
+                    reason,
+                    held_s,
+                    left,
+                    all,
+                    "backend {service}/{backend} down after {held}: {reason}, {left} of {all} left"
+                );
+            }
         }
         let since = if before.is_none() && *healthy { last_since } else { now };
         self.healths.insert(key, Health { since, reason: reason.clone() });
@@ -329,6 +361,9 @@ impl Manager {
         if let Some(warning) = self.partial.look(&self.config, &self.workers) {
             warn!("{warning}");
         }
+        for Line { kind, count, seconds, text } in self.floods.look(&self.workers, Instant::now()) {
+            warn!(kind, count, seconds, "{text}");
+        }
         for (worker, progress) in self.workers.iter().zip(&mut self.progress) {
             let turns = worker.counters.turns.get();
             let was_stalled = progress.is_stalled();
@@ -336,8 +371,10 @@ impl Manager {
             progress.turns = turns;
             let id = worker.id.0;
             match (was_stalled, progress.is_stalled()) {
-                (false, true) => error!("worker {id} has not turned for {QUIET_LOOKS_MAX} s; its packets are lost"),
-                (true, false) => info!("worker {id} turns again"),
+                (false, true) => {
+                    error!(worker = id, "worker {id} has not turned for {QUIET_LOOKS_MAX} s; its packets are lost")
+                }
+                (true, false) => info!(worker = id, "worker {id} turns again"),
                 _ => {}
             }
         }

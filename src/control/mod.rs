@@ -10,6 +10,7 @@ mod drains;
 #[cfg(test)]
 mod fixture;
 mod flaps;
+mod floods;
 mod gauge;
 pub mod ghosts;
 pub mod health;

@@ -6,8 +6,8 @@ use tracing::{info, warn};
 
 use super::{Manager, publish};
 use crate::control::compile::CompileError;
-use crate::control::config::{Backend, Role, Service, State};
-use crate::control::ghosts;
+use crate::control::config::{Backend, Role, Service, State, Word};
+use crate::control::ghosts::{self, Note};
 use crate::control::overrides::Overrides;
 use crate::control::passive::Handshakes;
 use crate::control::text;
@@ -44,9 +44,9 @@ impl Manager {
         }
         let before = self.put(overrides)?;
         for (service, backend, said) in drains {
-            info!("backend {service}/{backend} {said}");
+            info!(service, backend, state = "drain", reason = said, "backend {service}/{backend} {said}");
         }
-        notes.iter().for_each(|note| info!("{note}"));
+        note_ghosts(&notes);
         self.note_changes(&before);
         Ok(())
     }
@@ -98,12 +98,32 @@ impl Manager {
         for (service, backend, reason) in self.overrides.all_held() {
             if before.held(service, backend) != Some(reason) {
                 let (left, all) = self.taking_connections(service);
-                warn!("backend {service}/{backend} held down: {reason}, {left} of {all} left");
+                let state = "down";
+                warn!(
+                    service,
+                    backend,
+                    state,
+                    reason,
+                    left,
+                    all,
+                    "backend {service}/{backend} held down: {reason}, {left} of {all} left"
+                );
             }
         }
         for (service, backend, reason) in before.all_held() {
             if self.overrides.held(service, backend).is_none() {
-                info!("backend {service}/{backend} is tried again after its hold: {reason}");
+                let now = self.standings.get(&(service.to_owned(), backend.to_owned()));
+                let held_s = now.map_or(0, |standing| standing.since.elapsed().as_secs());
+                let (left, all) = self.taking_connections(service);
+                info!(
+                    service,
+                    backend,
+                    reason,
+                    held_s,
+                    left,
+                    all,
+                    "backend {service}/{backend} is tried again after its hold: {reason}, {left} of {all} left"
+                );
             }
         }
     }
@@ -118,10 +138,18 @@ impl Manager {
             let (healthy, wanted) = self.overrides.healthy(service);
             if does {
                 warn!(
+                    service = name,
+                    left = healthy,
+                    all = wanted,
                     "service {name}: only {healthy} of {wanted} backends healthy, less than `panic_threshold`: all of them serve"
                 );
             } else {
-                info!("service {name}: {healthy} of {wanted} backends healthy, they serve alone again");
+                info!(
+                    service = name,
+                    left = healthy,
+                    all = wanted,
+                    "service {name}: {healthy} of {wanted} backends healthy, they serve alone again"
+                );
             }
         }
     }
@@ -135,16 +163,27 @@ impl Manager {
                 continue;
             }
             let since = self.roles_since.insert(name.clone(), now).unwrap_or(self.started);
-            let held = text::duration(now.saturating_duration_since(since));
-            let admitted = service.backends.iter().filter(|b| self.overrides.admits(service, b)).count();
+            let held = now.saturating_duration_since(since);
+            let (held_s, held, role) = (held.as_secs(), text::duration(held), is.word());
+            let left = service.backends.iter().filter(|b| self.overrides.admits(service, b)).count();
             match is {
                 Role::Primary => {
                     info!(
-                        "service {name}: primary backends take connections again after {held} of {was}, {admitted} of them"
+                        service = name,
+                        role,
+                        held_s,
+                        left,
+                        "service {name}: primary backends take connections again after {held} of {was}, {left} of them"
                     );
                 }
                 Role::Backup | Role::LastResort => {
-                    warn!("service {name}: no {was} backend takes connections after {held}: {admitted} {is} now");
+                    warn!(
+                        service = name,
+                        role,
+                        held_s,
+                        left,
+                        "service {name}: no {was} backend takes connections after {held}: {left} {is} now"
+                    );
                 }
             }
         }
@@ -161,5 +200,13 @@ impl Manager {
     pub(super) fn serving(&self, service: &Service, backend: &Backend) -> Option<u64> {
         let is_down = self.overrides.effective(service, backend) == State::Down;
         (!is_down).then(|| self.connections_of(service, backend))
+    }
+}
+
+/// Says what becomes of backends that a reload has removed.
+pub(super) fn note_ghosts(notes: &[Note]) {
+    for note in notes {
+        let Note { service, backend, said } = note;
+        info!(service, backend, state = "drain", reason = said, "{note}");
     }
 }

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::{Key, Manager};
 use crate::control::commands::{self, Command, Commands, Unknown};
 use crate::control::compile::CompileError;
-use crate::control::config::{Backend, Config, Service, State};
+use crate::control::config::{Backend, Config, Service, State, Word};
 use crate::control::state_file::StateFile;
 use crate::control::status::{Action, BackendReport, BackendRequest};
 
@@ -44,14 +44,18 @@ impl Manager {
         let before = self.put(overrides)?;
         self.update_standings();
         let changes = self.changes(&service, &backend, &before, connections);
-        changes.iter().for_each(|change| info!("backend {change}"));
+        let (service_name, name) = (service.name.as_str(), backend.name.as_str());
+        let (state, reason) = (self.overrides.effective(&service, &backend).word(), "by command");
+        for change in &changes {
+            info!(service = service_name, backend = name, state, reason, "backend {change}");
+        }
         self.note_changes(&before);
         let has_some = service.backends.iter().any(|b| self.overrides.admits(&service, b));
         let mut warnings = Vec::new();
         if !has_some && !changes.is_empty() {
             warnings.push(format!("no backend of service {} takes new connections now", service.name));
         }
-        warnings.iter().for_each(|warning| warn!("{warning}"));
+        warnings.iter().for_each(|warning| warn!(service = service_name, "{warning}"));
         Ok(BackendReport {
             service: service.name.clone(),
             backend: backend.name.clone(),
