@@ -196,7 +196,7 @@ fn services_are_laid_out_as_vips_with_their_backends() {
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let b1 = words(lines[2]);
     assert_eq!((b1[0].as_str(), b1[1].as_str(), b1[2].as_str()), ("10.1.0.11:8080", "b1", "up"), "{out}");
-    assert_eq!(b1[5..], ["100", "12", "123456", "9876543210", "not", "checked"], "{out}");
+    assert_eq!(b1[5..], ["100", "12", "123456", "9876543210", "-", "not", "checked"], "{out}");
     assert_eq!(words(lines[3])[2], "drain");
     assert!(lines[3].ends_with("configuration") && lines[2].starts_with("  10."), "{out}");
     assert_eq!(lines[4], "tcp [2001:db8:80::80]:80 maglev gre  web6");

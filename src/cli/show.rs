@@ -58,8 +58,18 @@ fn read<T: DeserializeOwned>(body: &str) -> Result<T, Failure> {
 }
 
 fn services(answer: &Services) -> String {
-    let headings =
-        ["SERVICE, BACKENDS", "NAME", "STATE", "SINCE", ">WEIGHT", ">CONNECTIONS", ">PACKETS", ">BYTES", "REASON"];
+    let headings = [
+        "SERVICE, BACKENDS",
+        "NAME",
+        "STATE",
+        "SINCE",
+        ">WEIGHT",
+        ">CONNECTIONS",
+        ">PACKETS",
+        ">BYTES",
+        ">RESPONSE",
+        "REASON",
+    ];
     let mut table = Table::new(&headings);
     for service in &answer.services {
         let ServiceStatus { name, vip, port, protocol, mode, scheduler, .. } = service;
@@ -73,7 +83,18 @@ fn services(answer: &Services) -> String {
 }
 
 fn backends(answer: &Backends) -> String {
-    let headings = ["BACKEND", "ADDRESS", "STATE", "SINCE", ">WEIGHT", ">CONNECTIONS", ">PACKETS", ">BYTES", "REASON"];
+    let headings = [
+        "BACKEND",
+        "ADDRESS",
+        "STATE",
+        "SINCE",
+        ">WEIGHT",
+        ">CONNECTIONS",
+        ">PACKETS",
+        ">BYTES",
+        ">RESPONSE",
+        "REASON",
+    ];
     let mut table = Table::new(&headings);
     for backend in &answer.backends {
         let name = format!("{}/{}", backend.service, backend.name);
@@ -83,7 +104,7 @@ fn backends(answer: &Backends) -> String {
     table.render()
 }
 
-fn backend_cells(backend: &BackendStatus) -> [String; 7] {
+fn backend_cells(backend: &BackendStatus) -> [String; 8] {
     [
         backend.state.clone(),
         seconds(backend.since_s),
@@ -91,6 +112,7 @@ fn backend_cells(backend: &BackendStatus) -> [String; 7] {
         backend.connections.to_string(),
         backend.packets.to_string(),
         backend.bytes.to_string(),
+        or_dash(backend.response_time_ns.map(|ns| format!("{:.3} ms", ns as f64 / 1e6))),
         backend.reason.clone(),
     ]
 }

@@ -111,6 +111,7 @@ pub fn shard_config(config: &Config, worker: WorkerId, boot_key: HashKey) -> Sha
         neighbors_max: NEIGHBORS_MAX,
         local_port_rest_s: config.dataplane.local_port_rest_s,
         punt_rates: config.host,
+        clients_max: config.dataplane.persistence_clients as usize,
         fragments_max: config.dataplane.fragments as usize,
         place: Place::default(),
         boot_key,
@@ -180,6 +181,7 @@ fn backend_spec(
         address: backend.address,
         port: if mode.is_nat() { backend.port } else { None },
         weight,
+        connections_max: backend.connections_max.unwrap_or(0),
         serves,
         admits,
     }
@@ -229,6 +231,7 @@ fn service(service: &config::Service, overrides: &Overrides, ids: &mut impl Iter
         unreachable: service.unreachable,
         passes_echo: service.echo == config::Echo::Backend,
         scheduler: service.scheduler,
+        persistence_s: service.persistence_s.unwrap_or(0),
         maglev_size: service.maglev_size,
         timeouts: Timeouts::new([
             t.tcp_syn_s,

@@ -13,6 +13,7 @@ use super::manager::{Manager, Parts};
 use super::overrides::Overrides;
 use super::state_file::StateFile;
 use super::status::PortStatus;
+use crate::lb::clients::Clients;
 use crate::lb::connection::Phase;
 use crate::lb::counters::Counters;
 use crate::lb::handle::{REQUESTS_MAX, Request, WorkerHandle};
@@ -22,6 +23,7 @@ use crate::lb::memory::Footprint;
 use crate::lb::neighbor::NeighborRow;
 use crate::lb::publish::Published;
 use crate::lb::shard::ConnectionRow;
+use crate::lb::team::Team;
 use crate::wire::ethernet::MacAddr;
 
 /// A service with three backends and another without any.
@@ -88,6 +90,10 @@ pub fn manager(path: &Path) -> Manager {
         config.ports.iter().map(|_| PortFacts { mac: MacAddr([2, 0, 0, 0, 0, 1]), host: false, rss: None }).collect();
     let mut compiler = Compiler::new(2, facts, HashKey::from_bytes([7; 16]));
     let first = compiler.compile(&config, &Overrides::default(), None).unwrap();
+    let mut workers: Vec<WorkerHandle> = (0..2).map(worker).collect();
+    let counters = workers.iter().map(|worker| worker.counters.clone()).collect();
+    let team = Arc::new(Team::new(counters, Clients::new(64, HashKey::from_bytes([7; 16]))));
+    workers.iter_mut().for_each(|worker| worker.team = team.clone());
     let ports: Vec<PortStatus> = config
         .ports
         .iter()
@@ -100,7 +106,7 @@ pub fn manager(path: &Path) -> Manager {
         overrides: Overrides::default(),
         state_file: StateFile::default(),
         published: Arc::new(Published::new(Arc::new(first))),
-        workers: (0..2).map(worker).collect(),
+        workers,
         ports: Arc::new(move || ports.clone()),
         tsc_hz: Some(TSC_HZ),
     })
@@ -111,6 +117,7 @@ fn worker(id: u16) -> WorkerHandle {
         id: WorkerId(id),
         cpu: Some(u32::from(id) + 2),
         counters: Arc::new(Counters::new(64)),
+        team: Arc::default(),
         latency: Arc::default(),
         connections_max: 1000,
         table_bytes: 4096,

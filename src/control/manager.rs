@@ -32,6 +32,7 @@ use super::status::{PortStatus, ReloadReport};
 use super::text;
 use crate::lb::handle::WorkerHandle;
 use crate::lb::publish::Published;
+use crate::lb::response_times::{Keeper, Measured};
 
 /// Answers with the ports as they are now, in the order of the configuration.
 pub type PortsCallback = Arc<dyn Fn() -> Vec<PortStatus> + Send + Sync>;
@@ -87,6 +88,7 @@ pub struct Manager {
     drains: Drains,
     /// Since when the backends of this role get a service's new connections; the start where there was no other yet.
     roles_since: HashMap<String, Instant>,
+    times: Keeper,
 }
 
 /// Service and backend.
@@ -177,6 +179,7 @@ impl Manager {
             passive: Passive::default(),
             drains: Drains::default(),
             roles_since: HashMap::new(),
+            times: Keeper::default(),
             progress: vec![Progress::default(); workers.len()],
             gauges: Gauges::start(started),
             partial: Partial::default(),
@@ -378,6 +381,19 @@ impl Manager {
                 _ => {}
             }
         }
+    }
+
+    /// Tells the workers how long backends take to answer; `probed` is what the health checks measured. To be called once a
+    /// second.
+    pub fn keep_times(&mut self, probed: impl Fn(&Key) -> Measured) {
+        let Some(team) = self.workers.first().map(|worker| worker.team.clone()) else { return };
+        let snapshot = self.published.current();
+        let key = |id| {
+            let backend = snapshot.backend(id)?;
+            Some((snapshot.service(backend.service)?.name.to_string(), backend.name.to_string()))
+        };
+        let of = |id| key(id).as_ref().map_or_else(Measured::default, &probed);
+        self.times.look(&snapshot, team.workers(), of, &team.times);
     }
 
     /// Time since the start.

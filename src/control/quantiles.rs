@@ -121,6 +121,7 @@ mod tests {
             id: WorkerId(id),
             cpu: None,
             counters: Arc::new(Counters::new(1)),
+            team: Arc::default(),
             latency: Arc::default(),
             connections_max: 10,
             table_bytes: 64,

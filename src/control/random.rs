@@ -63,6 +63,7 @@ pub fn file(random: &mut Random) -> String {
         "local_port_rest = '2m'",
         "mbufs = 8192",
         "fragments = 0",
+        "persistence_clients = 2048",
         "eal = ['--no-huge', '-m', '512', 'a \"b\" \\\\ c']",
         "hash_key = '000102030405060708090A0B0C0D0E0F'",
         "idle = 'spin'",
@@ -75,7 +76,7 @@ pub fn file(random: &mut Random) -> String {
         "other = 999",
     ];
     // A key must not get into the table of another.
-    for part in [0..7, 8..11, 12..14] {
+    for part in [0..8, 9..12, 13..15] {
         if part.start > 0 {
             writeln!(text, "{}", keys[part.start - 1]).unwrap();
         }
@@ -140,6 +141,7 @@ fn service_keys(random: &mut Random, text: &mut String, has_port: bool) {
     random.some(
         text,
         &[
+            "persistence = '10m'",
             "tunnel_source = '10.0.0.2'",
             "tunnel_ttl = 7",
             "gue_port = 6081",
@@ -212,6 +214,7 @@ fn backends(random: &mut Random, text: &mut String, mode: &str, is_v6: bool, has
         if has_port && matches!(mode, "nat" | "full-nat") && random.one_in(3) {
             writeln!(text, "port = {}", random.of(&["8080", "8081"])).unwrap();
         }
+        random.some(text, &["connections_max = 1000"]);
         let states = ["state = 'drain'", "state = 'down'", "", "", "", ""];
         writeln!(text, "{}", random.of(&["role = 'backup'", "role = 'last-resort'", "", "", ""])).unwrap();
         writeln!(text, "{}\n{}", random.of(&["weight = 0", "weight = 50", "", "", ""]), random.of(&states)).unwrap();

@@ -165,6 +165,7 @@ pub(super) async fn run(
             _ = every_second.tick() => {
                 let mut manager = shared.manager();
                 manager.watch_workers();
+                manager.keep_times(|key| supervisor.measured(key));
                 if let Err(error) = manager.pass_time() {
                     error!("what has changed with time could not be put into service: {error}");
                 }

@@ -11,7 +11,7 @@ use super::host::Host;
 use super::memory::TableMemory;
 use crate::lb::handle::WorkerHandle;
 use crate::lb::memory::Footprint;
-use crate::lb::snapshot::{Backend, Snapshot};
+use crate::lb::snapshot::{self, Backend, Snapshot};
 use crate::lb::verdict::DropReason;
 
 pub use super::gauge::Rates;
@@ -75,6 +75,9 @@ pub struct Stats {
     /// Packets that opened or changed a connection, at most one a burst, and came with a partial checksum, which no receiver takes.
     #[serde(default)]
     pub partial_checksums: u64,
+    /// Clients whose backend was forgotten before its time, for want of room; left out while there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub clients_evicted: u64,
     /// Frames that packets were sent in that were too long for their port; each such packet counts once in `tx_packets`.
     #[serde(default)]
     pub fragments_sent: u64,
@@ -178,6 +181,14 @@ pub struct BackendStats {
     pub connections: u64,
     /// Connections ever opened.
     pub connections_total: u64,
+    /// What the scheduler `lrt` goes by: how long the backend takes to answer, smoothed; the best of the service's where it
+    /// has not answered yet. Left out for other schedulers, and before the first answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_time_ns: Option<u64>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Stats {
@@ -211,6 +222,7 @@ impl Stats {
             stateless: sum(|w| w.counters.stateless.get()),
             adopted: sum(|w| w.counters.adopted.get()),
             partial_checksums: sum(|w| w.counters.partial_checksums.get()),
+            clients_evicted: sum(|w| w.counters.clients_evicted.get()),
             fragments_sent: sum(|w| w.counters.fragments_sent.get()),
             mbufs_in_use: 0,
             mbufs_total: 0,
@@ -306,14 +318,16 @@ fn worker(w: &WorkerHandle) -> Worker {
     }
 }
 
-fn service(snapshot: &Snapshot, service: &crate::lb::snapshot::Service, workers: &[WorkerHandle]) -> Service {
+fn service(snapshot: &Snapshot, service: &snapshot::Service, workers: &[WorkerHandle]) -> Service {
     let backends = service.backends.iter().filter_map(|&id| snapshot.backend(id));
-    Service { name: service.name.to_string(), backends: backends.map(|b| backend(b, workers)).collect() }
+    Service { name: service.name.to_string(), backends: backends.map(|b| backend(b, service, workers)).collect() }
 }
 
-fn backend(backend: &Backend, workers: &[WorkerHandle]) -> BackendStats {
+fn backend(backend: &Backend, service: &snapshot::Service, workers: &[WorkerHandle]) -> BackendStats {
     let mut stats = BackendStats { name: backend.name.to_string(), ..Default::default() };
     stats.connections = workers.iter().map(|w| u64::from(w.counters.connections(backend.id))).sum();
+    let time_ns = workers.first().filter(|_| service.wants_times()).map_or(0, |w| w.team.times.of(backend.id));
+    stats.response_time_ns = Some(u64::from(time_ns)).filter(|&ns| ns > 0);
     for counters in workers.iter().filter_map(|w| w.counters.backend(backend.id)) {
         stats.packets += counters.packets.get();
         stats.bytes += counters.bytes.get();
@@ -337,6 +351,7 @@ mod tests {
             id: WorkerId(id),
             cpu: None,
             counters: Arc::new(Counters::new(1)),
+            team: Arc::default(),
             latency: Arc::default(),
             connections_max: 10,
             table_bytes: 64,
@@ -369,7 +384,7 @@ mod tests {
             w.counters.drop_one(DropReason::Runt);
         }
         let key = crate::lb::hash::HashKey::from_bytes([0; 16]);
-        let spec = crate::lb::snapshot::SnapshotSpec {
+        let spec = snapshot::SnapshotSpec {
             generation: 1,
             workers: 2,
             hash_key: key,

@@ -123,6 +123,10 @@ pub struct BackendStatus {
     pub connections: u64,
     /// Connections ever opened.
     pub connections_total: u64,
+    /// What the scheduler `lrt` goes by, in nanoseconds: how long the backend takes to answer, smoothed; `null` for other
+    /// schedulers.
+    #[serde(default)]
+    pub response_time_ns: Option<u64>,
 }
 
 /// `GET /v1/connections`.

@@ -121,6 +121,7 @@ impl Manager {
             bytes: figures.bytes,
             connections: figures.connections,
             connections_total: figures.connections_total,
+            response_time_ns: figures.response_time_ns,
         }
     }
 

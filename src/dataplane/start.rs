@@ -355,6 +355,7 @@ fn handle(worker: &Worker, cpu: u32) -> WorkerHandle {
         id: worker.shard.worker,
         cpu: Some(cpu),
         counters: worker.shard.counters.clone(),
+        team: worker.shard.team.clone(),
         latency: worker.sampler.latency(),
         connections_max: worker.shard.capacity(),
         table_bytes: worker.shard.table_bytes() as u64,

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::ids::BackendId;
 use super::punt::PuntClass;
+use super::response_times::{Measured, Meter};
 use super::verdict::DropReason;
 
 /// A number that one thread changes and others may read at any time.
@@ -123,6 +124,8 @@ pub struct Counters {
     pub local_replies: Counter,
     /// Those of them that arrived at another worker than their connection's.
     pub local_handoffs: Counter,
+    /// Clients whose backend is forgotten before its time, for want of room.
+    pub clients_evicted: Counter,
     /// Local ports that connections have now.
     pub local_ports: Counter,
     /// Local ports that rest now.
@@ -156,6 +159,8 @@ pub struct Counters {
     /// Connections open now, by slot. Apart from the rest, because other workers read them at every new connection.
     connections: Box<[Gauge]>,
     handshakes: Box<[HandshakeCounters]>,
+    /// By slot.
+    responses: Box<[Meter]>,
 }
 
 impl Counters {
@@ -184,6 +189,7 @@ impl Counters {
             connections_evicted: zero(),
             local_replies: zero(),
             local_handoffs: zero(),
+            clients_evicted: zero(),
             local_ports: zero(),
             local_ports_resting: zero(),
             partial_checksums: zero(),
@@ -203,6 +209,7 @@ impl Counters {
             backends: (0..backends_max).map(|_| BackendCounters::default()).collect(),
             connections: (0..backends_max).map(|_| Gauge::default()).collect(),
             handshakes: (0..backends_max).map(|_| HandshakeCounters::default()).collect(),
+            responses: (0..backends_max).map(|_| Meter::default()).collect(),
         }
     }
 
@@ -280,10 +287,25 @@ impl Counters {
         }
     }
 
+    /// Counts an answer of a backend's and how long it took.
+    pub fn responded(&self, id: BackendId, ns: u64) {
+        if let Some(responses) = self.responses.get(id.slot()) {
+            responses.add(ns);
+        }
+    }
+
+    /// The answers of a backend that were measured.
+    pub fn responses(&self, id: BackendId) -> Measured {
+        self.responses.get(id.slot()).map_or_else(Measured::default, Meter::measured)
+    }
+
     /// Zeroes a backend's counters when its slot gets another backend.
     pub fn reset_backend(&self, id: BackendId) {
         if let Some(open) = self.connections.get(id.slot()) {
             open.0.store(0, Ordering::Relaxed);
+        }
+        if let Some(responses) = self.responses.get(id.slot()) {
+            responses.reset();
         }
         if let Some(counters) = self.backend(id) {
             counters.packets.set(0);

@@ -11,6 +11,7 @@ use super::latency::Latency;
 use super::memory::Footprint;
 use super::neighbor::NeighborRow;
 use super::shard::ConnectionRow;
+use super::team::Team;
 
 /// A question to a worker, answered between two bursts. An answer that nobody waits for is dropped.
 pub enum Request {
@@ -39,6 +40,8 @@ pub struct WorkerHandle {
     pub cpu: Option<u32>,
     /// Its counters.
     pub counters: Arc<Counters>,
+    /// What it knows of the other workers, and they of it.
+    pub team: Arc<Team>,
     /// Nanoseconds from the receive burst to the transmit burst, sampled.
     pub latency: Arc<Latency>,
     /// Connections it may track.

@@ -2,6 +2,7 @@
 //! Only its memory comes from the operating system, once, at start.
 
 mod arch;
+pub mod clients;
 pub mod clock;
 pub mod connection;
 pub mod counters;
@@ -25,10 +26,12 @@ pub mod pieces;
 pub mod probe;
 pub mod publish;
 pub mod punt;
+pub mod response_times;
 pub mod scheduler;
 pub mod shard;
 pub mod snapshot;
 pub mod steer;
+pub mod stopwatch;
 pub mod table;
 pub mod team;
 #[cfg(test)]

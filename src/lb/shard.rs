@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use super::clients::Clients;
 use super::clock::{Now, Tick};
 use super::connection::{Direction, Phase};
 use super::counters::Counters;
@@ -20,6 +21,7 @@ use super::path_mtu::{PathMtu, PathMtus};
 use super::probe::ProbePorts;
 use super::punt::{PuntLimits, PuntRates};
 use super::snapshot::{Backend, Snapshot};
+use super::stopwatch::Stopwatch;
 use super::table::{Address, Entry, Notes, OutOfMemory, Probe, Slot, Table, TableHasher};
 use super::team::Team;
 
@@ -38,6 +40,8 @@ pub struct ShardConfig {
     pub nat: bool,
     /// Backend slots.
     pub backends_max: usize,
+    /// Client addresses, over all workers, whose backend is remembered.
+    pub clients_max: usize,
     /// Next hops.
     pub neighbors_max: usize,
     /// Seconds that a local port of full-NAT rests before another connection to the same end may have it.
@@ -160,6 +164,9 @@ pub struct Shard {
     pub fragments: Fragments,
     /// Whose health check is sent from which port number.
     pub probes: Arc<ProbePorts>,
+    pub(super) stopwatch: Stopwatch,
+    /// Where the sweep of the team's clients goes on, at the first worker.
+    clients_swept: usize,
     pub(super) v4: Table<Ipv4Addr>,
     pub(super) v6: Table<Ipv6Addr>,
     pub(super) connections_max: u64,
@@ -214,9 +221,12 @@ impl Shard {
     /// The system does not give the memory.
     pub fn new(config: &ShardConfig) -> Result<Self, OutOfMemory> {
         let counters = Arc::new(Counters::new(config.backends_max));
+        let clients = Clients::new(config.clients_max, config.boot_key.derive(b"clients"));
         Ok(Self {
             worker: config.worker,
-            team: Arc::new(Team::new(vec![counters.clone()])),
+            team: Arc::new(Team::new(vec![counters.clone()], clients)),
+            clients_swept: 0,
+            stopwatch: Stopwatch::new(config.backends_max),
             counters,
             neighbors: Neighbors::new(config.neighbors_max),
             outbox: Vec::with_capacity(OUTBOX_MAX),
@@ -302,6 +312,12 @@ impl Shard {
         let share = |n: usize| ((n as u64).saturating_mul(passed_ns) / SWEEP_NS).min(n as u64) as usize + 1;
         let limit = if passed_ns > SWEEP_NS { usize::MAX } else { SWEEP_MAX };
         self.sweep(snapshot, share(self.v4.buckets()).min(limit), share(self.v6.buckets()).min(limit), now);
+        if self.worker.index() == 0 {
+            let clients = &self.team.clients;
+            let count =
+                if passed_ns > SWEEP_NS { usize::MAX } else { share(clients.buckets()).div_ceil(CLIENT_ROUND_S) };
+            self.clients_swept = clients.sweep(self.clients_swept, count, now.tick());
+        }
         let Self { neighbors, outbox, settled, counters, .. } = self;
         neighbors.tick(share(neighbors.capacity()), now, |event| match event {
             NeighborEvent::Solicit(port, addr, mac) => {
@@ -424,6 +440,8 @@ const RESETS_MAX: usize = 16;
 const TICK_NS: u64 = 100_000;
 const SWEEP_NS: u64 = 1_000_000_000;
 const SWEEP_MAX: usize = 256;
+/// Seconds that a round over the team's clients takes: nobody waits for it.
+const CLIENT_ROUND_S: usize = 60;
 /// A connection is over when it was not used for two of these.
 const PAUSE_NS: u64 = 16_384 * 1_000_000_000;
 

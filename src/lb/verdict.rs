@@ -88,6 +88,7 @@ drop_reasons! {
     TupleConflict "tuple_conflict" "The client's port already talks to this backend through another VIP (RFC 4787)."
     ProxyForged "proxy_forged" "The client's data would reach the backend in the place of the PROXY header."
     PortsExhausted "ports_exhausted" "All local ports towards the backend are in use or rest; add to local_addresses."
+    BackendsFull "backends_full" "Every backend of the service that takes new connections has its connections_max of them."
     TableFull "table_full" "The connection table has no place left; raise dataplane.connections."
     TooBig "too_big" "Does not fit the outgoing MTU, and no error was due to the sender."
     Untranslatable "untranslatable" "Has no counterpart in the backend's or client's IP version (RFC 7915)."

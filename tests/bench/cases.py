@@ -9,6 +9,8 @@ from figures import short
 FLOWS = (1 << 10, 1 << 16, 1 << 19)
 TABLE = 1_000_000
 # Share of new flows in the traffic at a full table.
+# Those whose cost for new connections is measured beside maglev's.
+SCHEDULERS = ("rr", "wrr", "sh", "lc", "wlc", "lrt")
 FLOODS = {"full10": 0.1, "full50": 0.5}
 
 
@@ -32,12 +34,14 @@ class Case:
     idle: int = 0
     # Whether tidegate knows that the queues keep connections together, as a NIC's RSS does; else it sees to that itself.
     is_placed: bool = False
+    scheduler: str = "maglev"
 
     @property
     def name(self):
         """As in `--case`."""
         size = f"{short(self.flows)}-of-{short(self.flows + self.idle)}" if self.idle else short(self.flows)
         ending = ("-2w" if self.workers == 2 else "") + ("-placed" if self.is_placed else "")
+        ending += "" if self.scheduler == "maglev" else f"-{self.scheduler}"
         return f"{self.mode}-{self.protocol}{self.family}-{self.kind}-{size}{ending}"
 
     @property
@@ -64,6 +68,8 @@ def all_cases():
             yield Case(mode, "tcp", family, "life", FLOWS[2])
             yield Case(mode, "tcp", family, "mix", FLOWS[1])
     yield Case("nat", "udp", 4, "new", FLOWS[2], connections=FLOWS[2] // 8)
+    for scheduler in SCHEDULERS:
+        yield Case("gre", "tcp", 4, "new", FLOWS[2], connections=FLOWS[2] // 8, scheduler=scheduler)
     for mode in ("gre", "nat", "nat-both"):
         for flows in FLOWS:
             yield Case(mode, "udp", 4, "est", flows, workers=2)

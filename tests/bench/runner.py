@@ -63,7 +63,7 @@ class Runner:
     def write_config(self, case, devices, path):
         """Writes the configuration of a case."""
         setup = {"mode": case.config_mode, "protocol": case.protocol, "family": case.family, "connections": case.connections,
-                 "mbufs": self.mbufs(case), "is_placed": case.is_placed}
+                 "mbufs": self.mbufs(case), "is_placed": case.is_placed, "scheduler": case.scheduler}
         text = configuration(setup, devices, self.machine.worker_cpus(case.workers), self.machine.eal_arguments(setup["mbufs"]),
                              os.path.join(self.directory, "api.sock"))
         with open(path, "w", encoding="utf-8") as file:

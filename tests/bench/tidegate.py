@@ -53,6 +53,7 @@ vip = "{vip}"
 port = 80
 protocol = "{protocol}"
 mode = "{mode}"
+scheduler = "{scheduler}"
 timeouts = {{ tcp_syn = 32000, tcp_fin = 32000, udp_oneway = 32000, udp = 32000 }}
 """
 
@@ -67,7 +68,7 @@ address = "{address}"
 
 
 def configuration(setup, devices, cpus, eal, socket_path):
-    """The configuration of a case. `setup` has mode, protocol, family, connections, mbufs, is_placed; `devices` is by port name."""
+    """The configuration of a case. `setup` has mode, protocol, family, connections, mbufs, is_placed, scheduler; `devices` is by port name."""
     direct = setup["mode"] == "dsr"
     networks = {4: "10.0.0." if direct else "10.1.0.", 6: "fd00::1:" if direct else "fd01::1:"}
     addresses = {family: [f"{network}{10 + number}" for number in range(1, BACKENDS + 1)]
@@ -91,7 +92,7 @@ def configuration(setup, devices, cpus, eal, socket_path):
         # Four have ports for all flows, however they fall on the backends.
         service += LOCAL[setup["family"]]
     text += service.format(vip="192.0.2.10" if setup["family"] == 4 else "2001:db8::10", protocol=setup["protocol"],
-                           mode=setup["mode"])
+                           mode=setup["mode"], scheduler=setup["scheduler"])
     return text + "".join(BACKEND.format(number=number, address=address)
                           for number, address in enumerate(addresses[setup["family"]], 1))
 

@@ -10,14 +10,18 @@ const B6: [&[&str]; 3] = [&["fd00:1::11"], &["fd00:1::12"], &["fd00:1::13"]];
 
 /// Two services by one scheduler, over IPv4 and IPv6, with the same three weights.
 fn both(name: &'static str, scheduler: &str, weights: [u32; 3]) -> Case {
-    let lines = format!("scheduler = \"{scheduler}\"\n");
+    with(name, &format!("scheduler = \"{scheduler}\"\n"), weights, "")
+}
+
+/// The same with lines of the services and of each backend.
+fn with(name: &'static str, lines: &str, weights: [u32; 3], of_backend: &str) -> Case {
     let backends = |addresses: [&[&str]; 3]| {
-        let backend = |n: usize| format!("b{} {};weight = {}", n + 1, addresses[n][0], weights[n]);
+        let backend = |n: usize| format!("b{} {};weight = {};{of_backend}", n + 1, addresses[n][0], weights[n]);
         [0, 1, 2].map(backend)
     };
     let service = |name, vip, addresses| {
         let backends = backends(addresses);
-        service(name, vip, "tcp", "gre", &lines, &backends.each_ref().map(String::as_str))
+        service(name, vip, "tcp", "gre", lines, &backends.each_ref().map(String::as_str))
     };
     let config =
         dataplane("") + &wan("", &[]) + &service("v4", "192.0.2.10 80", B4) + &service("v6", "2001:db8::10 80", B6);
@@ -108,5 +112,71 @@ pub fn scheduler_wlc() -> Case {
         (0..8).zip([2, 2, 0, 2].into_iter().cycle()).for_each(|(n, backend)| open(&mut case, v6, n, backend));
     }
     case.connections(16, 0, 0);
+    case
+}
+
+/// The faster one, from SYN to SYN-ACK, gets more: one needs a millisecond for that and one a hundred.
+pub fn scheduler_lrt() -> Case {
+    const VIP: &str = "192.0.2.10:80";
+    const TO: [&[&str]; 2] = [&["10.0.0.11:80"], &["10.0.0.12:80"]];
+    let config = dataplane("")
+        + &wan("", &["10.0.0.11", "10.0.0.12"])
+        + &service("v4", "192.0.2.10 80", "tcp", "nat", "scheduler = \"lrt\"\n", &["b1 10.0.0.11", "b2 10.0.0.12"]);
+    let mut case = Case::new("scheduler-lrt", config);
+    let handshake = |case: &mut Case, port: u32, backend: usize| {
+        let (client, server) = (format!("198.51.100.7:{port}"), TO[backend][0]);
+        case.send(&tcp(&client, VIP, SYN, b""), Expect::Nat(TO[backend]));
+        if backend == 1 {
+            case.at_ms(110);
+        }
+        case.send(&tcp(server, &client, SYN | ACK, b""), Expect::Back(VIP));
+        case.send(&tcp(&client, VIP, ACK, b""), Expect::Nat(TO[backend]));
+    };
+    handshake(&mut case, 1, 0);
+    case.at_ms(10);
+    handshake(&mut case, 2, 1);
+    // Once a second the times are put together.
+    case.at_ms(1500);
+    (10..18).for_each(|port| handshake(&mut case, port, 0));
+    case.connections(10, 0, 0).run(NEEDS_TIME);
+    case
+}
+
+/// Two connections for each backend; who comes then has to wait until one is over.
+pub fn connections_max() -> Case {
+    let mut case = with("connections-max", "scheduler = \"rr\"\n", [100, 1, 100], "connections_max = 2");
+    for v6 in [false, true] {
+        (0..6).zip([0, 1, 2].into_iter().cycle()).for_each(|(n, backend)| open(&mut case, v6, n, backend));
+        let vip = if v6 { VIP6 } else { VIP4 };
+        case.send(&tcp(&client(v6, 9, 1), vip, SYN, b""), Expect::Drop("backends_full"));
+        // In the middle of a connection, as from another node, they are not new.
+        case.send(
+            &tcp(&client(v6, 9, 2), vip, FIN | ACK, b""),
+            Expect::Gre {
+                from: if v6 { "fd00::2" } else { "10.0.0.2" },
+                to: if v6 {
+                    &["fd00:1::11", "fd00:1::12", "fd00:1::13"]
+                } else {
+                    &["10.1.0.11", "10.1.0.12", "10.1.0.13"]
+                },
+            },
+        );
+    }
+    case.connections(12, 0, 0);
+    case
+}
+
+/// In turn, but for clients who have been here; where it is their backend's turn anyway, they use it up.
+pub fn persistence() -> Case {
+    let mut case = with("persistence", "scheduler = \"rr\"\npersistence = \"1m\"\n", [100; 3], "");
+    for v6 in [false, true] {
+        let vip = if v6 { VIP6 } else { VIP4 };
+        for (host, port) in [(1, 1), (2, 1), (1, 2), (1, 3), (3, 1), (4, 1), (2, 2), (5, 1), (4, 2), (3, 2)] {
+            let home = [0, 1, 2, 0, 2][host as usize - 1];
+            case.send(&tcp(&client(v6, host, port), vip, SYN, b""), to(v6, home));
+            case.send(&tcp(&client(v6, host, port), vip, ACK, b""), to(v6, home));
+        }
+    }
+    case.connections(20, 0, 0);
     case
 }

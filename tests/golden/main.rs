@@ -77,7 +77,7 @@ golden! {
     cases_rules:
         protocols lengths tcp_sequences resets port_reuse syn_flood;
     cases_schedulers:
-        scheduler_rr scheduler_wrr scheduler_sh scheduler_lc scheduler_wlc;
+        scheduler_rr scheduler_wrr scheduler_sh scheduler_lc scheduler_wlc scheduler_lrt connections_max persistence;
     cases_state:
         backend_down backend_drain config_swap no_backend no_backend_left timeouts syn_on_closing table_full_gre
         table_full_nat neighbor_silent neighbor_answers two_workers;
@@ -110,6 +110,7 @@ fn cases_that_run_leaves_out_are_these() {
             "host-on",
             "resets",
             "scheduler-lc",
+            "scheduler-lrt",
             "backend-down",
             "backend-drain",
             "config-swap",

@@ -27,6 +27,7 @@ pub fn manager(config: Config, path: &Path) -> (Manager, WorkerHandle) {
         id: WorkerId(0),
         cpu: Some(3),
         counters: Arc::new(Counters::new(64)),
+        team: Arc::default(),
         latency: Arc::default(),
         connections_max: 1000,
         table_bytes: 4096,

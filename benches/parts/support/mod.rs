@@ -120,6 +120,7 @@ fn service(case: Case) -> ServiceSpec {
         address: backend_address(case.family, n),
         port: (case.mode == Mode::Nat).then_some(8080),
         weight: 100,
+        connections_max: 0,
         serves: true,
         admits: true,
     };
@@ -141,6 +142,7 @@ fn service(case: Case) -> ServiceSpec {
         tunnel: Default::default(),
         mtu_policy: Default::default(),
         scheduler: Scheduler::Maglev,
+        persistence_s: 0,
         maglev_size: 65_537,
         timeouts: Timeouts::default(),
         backends: (1..=BACKENDS).map(backend).collect(),
@@ -181,6 +183,7 @@ impl Rig {
             v6: case.family == Family::V6,
             nat: case.mode.is_nat(),
             backends_max: usize::from(BACKENDS),
+            clients_max: 1024,
             fragments_max: 4096,
             neighbors_max: 64,
             local_port_rest_s: 120,

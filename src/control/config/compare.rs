@@ -370,12 +370,12 @@ address = "10.1.0.12"
             let keys = base.needs_restart(&changed(edits));
             keys.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         };
-        let dataplane = "workers = [2]\nconnections = 10\nlocal_port_rest = 60\nmbufs = 512\nfragments = 0\neal = ['--no-pci']\nidle = 'spin'\n\
+        let dataplane = "workers = [2]\nconnections = 10\nlocal_port_rest = 60\nmbufs = 512\nfragments = 0\npersistence_clients = 1024\neal = ['--no-pci']\nidle = 'spin'\n\
                          hash_key = '000102030405060708090a0b0c0d0e0f'\n[control]\nsocket = '/s'\ngrace = 1\nstate_file = 'none'\n[host]\nicmp = 1";
         assert_eq!(
             restart(&[("workers = 1", dataplane)]),
             "dataplane.workers 1 -> [2]; dataplane.connections 1000000 -> 10; dataplane.local_port_rest 120s -> 60s; \
-             dataplane.mbufs 65536 -> 512; dataplane.fragments 4096 -> 0; dataplane.eal [] -> [\"--no-pci\"]; \
+             dataplane.mbufs 65536 -> 512; dataplane.fragments 4096 -> 0; dataplane.persistence_clients 262144 -> 1024; dataplane.eal [] -> [\"--no-pci\"]; \
              dataplane.hash_key random per boot -> (secret); dataplane.idle auto -> spin; \
              control.socket /run/tidegate/tidegate.sock -> /s; control.grace 0s -> 1s; \
              control.state_file /var/lib/tidegate/state.json -> none; host.icmp 1000 -> 1"

@@ -103,6 +103,9 @@ fn read_dataplane(root: &mut Reader<'_, '_, '_>) -> (Dataplane, Option<Span>) {
     if let Some(fragments) = table.int("fragments") {
         dataplane.fragments = fragments.into_inner();
     }
+    if let Some(clients) = table.int("persistence_clients") {
+        dataplane.persistence_clients = clients.into_inner();
+    }
     // EAL stops at `--` and would silently pass over the arguments after it.
     let eal = |text: &str| (is_text(text, keys::TEXT_BYTES_MAX) && text != "--").then(|| text.to_owned());
     dataplane.eal = table.parsed_items("eal", keys::EAL_ARGS_MAX, eal).into_iter().map(Spanned::into_inner).collect();

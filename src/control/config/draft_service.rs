@@ -57,9 +57,7 @@ const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Reads the table, and notes everything that is wrong with a value by itself.
 pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
-    for name in ["name", "vip", "mode"] {
-        table.require(name);
-    }
+    ["name", "vip", "mode"].into_iter().for_each(|name| table.require(name));
     let (name, name_span) = split(table.name("name"));
     let (vip, vip_span) = split(table.address("vip"));
     let (port, port_span) = split(table.int("port"));
@@ -82,6 +80,7 @@ pub fn read(mut table: Reader<'_, '_, '_>) -> (Service, ServiceSpans) {
         protocol: protocol.unwrap_or(Protocol::Tcp),
         mode: mode.unwrap_or(Mode::Gre),
         scheduler: table.word("scheduler").map_or(Scheduler::Maglev, Spanned::into_inner),
+        persistence_s: table.duration_ms("persistence").and_then(|ms| u16::try_from(ms.into_inner() / 1000).ok()),
         tunnel_source,
         tunnel_dscp,
         tunnel_ttl: table.int("tunnel_ttl").map_or(64, Spanned::into_inner),
@@ -195,6 +194,7 @@ fn read_backend(mut table: Reader<'_, '_, '_>) -> (Backend, BackendSpans) {
         address: address.unwrap_or(NO_ADDRESS),
         port,
         weight: weight.unwrap_or(100),
+        connections_max: table.int("connections_max").map(Spanned::into_inner),
         state: state.unwrap_or(State::Up),
         role: table.word("role").map_or(Role::Primary, Spanned::into_inner),
     };

@@ -182,6 +182,13 @@ pub static DATAPLANE: TableDoc = TableDoc {
             INIT,
             "Datagrams in fragments that each worker can know; 0 drops fragments",
         ),
+        key(
+            "persistence_clients",
+            Kind::Int { min: 1024, max: 67_108_864 },
+            "262_144",
+            INIT,
+            "Client addresses whose backend is remembered for `persistence`, over all workers and services; 8 bytes each",
+        ),
         key("eal", Kind::Texts, "[]", INIT, "Arguments for EAL; those after `--` on the command line follow them"),
         key(
             "hash_key",

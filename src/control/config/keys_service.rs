@@ -14,6 +14,13 @@ pub static SERVICE: TableDoc = TableDoc {
         key("mode", Kind::Word(words::<Mode>), "required", RELOAD, "How packets get to the backend"),
         key("scheduler", Kind::Word(words::<Scheduler>), "\"maglev\"", RELOAD, "How a connection gets its backend"),
         key(
+            "persistence",
+            IDLE_TIME,
+            "off",
+            RELOAD,
+            "How long all new connections of a client's address go to the backend of its last one",
+        ),
+        key(
             "tunnel_source",
             Kind::Address,
             "the leaving port's first address",
@@ -166,6 +173,13 @@ pub static BACKEND: TableDoc = TableDoc {
             "100",
             RELOAD,
             "Share of new connections relative to the others; 0 gets none",
+        ),
+        key(
+            "connections_max",
+            Kind::Int { min: 1, max: 1_000_000_000 },
+            "no limit",
+            RELOAD,
+            "Connections that it may have open; further ones go to the next backend",
         ),
         key(
             "state",

@@ -46,6 +46,8 @@ pub struct Dataplane {
     pub mbufs: u32,
     /// Datagrams in fragments that each worker knows; 0 drops fragments.
     pub fragments: u32,
+    /// Client addresses whose backend is remembered, over all workers.
+    pub persistence_clients: u32,
     /// Arguments for EAL; those on the command line come after them.
     pub eal: Vec<String>,
     /// The group's shared key for consistent hashing; `None` means random per boot.
@@ -62,6 +64,7 @@ impl Default for Dataplane {
             local_port_rest_s: 120,
             mbufs: 65_536,
             fragments: 4096,
+            persistence_clients: 262_144,
             eal: Vec::new(),
             hash_key: None,
             idle: Idle::Auto,
@@ -155,6 +158,8 @@ pub struct Service {
     pub mode: Mode,
     /// How a new connection gets its backend.
     pub scheduler: Scheduler,
+    /// Seconds that a client's address stays with its backend after its last new connection, 1..=32000.
+    pub persistence_s: Option<u16>,
     /// Outer source of the tunnel for backends of its family, in place of the leaving port's first address.
     pub tunnel_source: Option<IpAddr>,
     /// DSCP of outer headers, 0..=63; `None` means the packet's own.
@@ -215,6 +220,8 @@ pub struct Backend {
     pub port: Option<u16>,
     /// Share of new connections relative to the others; 0 gets none.
     pub weight: u16,
+    /// Connections that it may have open, 1 at least.
+    pub connections_max: Option<u32>,
     /// What the administrator wants.
     pub state: State,
     /// Whether it waits for others to fail.

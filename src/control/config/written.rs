@@ -16,7 +16,17 @@ pub type Row = (&'static str, Option<Value>);
 /// `[dataplane]`.
 pub fn dataplane(dataplane: &Dataplane) -> Vec<Row> {
     // Taken apart whole, here and below, so that a new field cannot be forgotten.
-    let Dataplane { workers, connections, local_port_rest_s, mbufs, fragments, eal, hash_key, idle } = dataplane;
+    let Dataplane {
+        workers,
+        connections,
+        local_port_rest_s,
+        mbufs,
+        fragments,
+        persistence_clients,
+        eal,
+        hash_key,
+        idle,
+    } = dataplane;
     let workers = match workers {
         Workers::Count(count) => int(*count),
         Workers::Lcores(lcores) => Value::Array(lcores.iter().map(|&lcore| int(lcore)).collect()),
@@ -28,6 +38,7 @@ pub fn dataplane(dataplane: &Dataplane) -> Vec<Row> {
         ("local_port_rest", Some(seconds(*local_port_rest_s))),
         ("mbufs", Some(int(*mbufs))),
         ("fragments", Some(int(*fragments))),
+        ("persistence_clients", Some(int(*persistence_clients))),
         ("eal", Some(texts(eal))),
         ("hash_key", hash_key.as_ref().map(|key| Value::String(hex(key)))),
         ("idle", Some(word(*idle))),
@@ -94,6 +105,7 @@ pub fn service(service: &Service) -> Vec<Row> {
         protocol,
         mode,
         scheduler,
+        persistence_s,
         tunnel_source,
         tunnel_dscp,
         tunnel_ttl,
@@ -122,6 +134,7 @@ pub fn service(service: &Service) -> Vec<Row> {
         ("protocol", Some(word(*protocol))),
         ("mode", Some(word(*mode))),
         ("scheduler", Some(word(*scheduler))),
+        ("persistence", persistence_s.map(seconds)),
         ("tunnel_source", tunnel_source.map(text)),
         ("tunnel_dscp", Some(tunnel_dscp.map_or_else(|| text("copy"), int))),
         ("tunnel_ttl", Some(int(*tunnel_ttl))),
@@ -238,12 +251,13 @@ fn http_rows(check: &HttpCheck) -> Vec<Row> {
 
 /// `[[service.backend]]`.
 pub fn backend(backend: &Backend) -> Vec<Row> {
-    let Backend { name, address, port, weight, state, role } = backend;
+    let Backend { name, address, port, weight, connections_max, state, role } = backend;
     vec![
         ("name", Some(text(name))),
         ("address", Some(text(address))),
         ("port", port.map(int)),
         ("weight", Some(int(*weight))),
+        ("connections_max", connections_max.map(int)),
         ("state", Some(word(*state))),
         ("role", Some(word(*role))),
     ]

@@ -33,6 +33,7 @@ use limits::Limits;
 
 use super::config::{Backend, Config, Service};
 use super::manager::{HealthChange, Key};
+use crate::lb::response_times::{Measured, Meter};
 
 /// The least time between two snapshots for results of health checks.
 const REST: Duration = Duration::from_millis(20);
@@ -63,6 +64,8 @@ pub(super) struct Event {
 
 struct Task {
     target: Target,
+    /// How long its good checks took.
+    times: Arc<Meter>,
     serial: u64,
     handle: JoinHandle<()>,
 }
@@ -125,6 +128,11 @@ impl Supervisor {
         }
     }
 
+    /// How long the good checks of a backend have taken.
+    pub fn measured(&self, key: &Key) -> Measured {
+        self.tasks.get(key).map_or_else(Measured::default, |task| task.times.measured())
+    }
+
     /// How many backends are checked.
     pub fn len(&self) -> usize {
         self.tasks.len()
@@ -170,9 +178,10 @@ impl Supervisor {
             // Fails only when the supervisor is gone, and the task with it.
             async move { _ = sender.send(event).await }
         };
-        let handle =
-            tokio::spawn(task::run(key.clone(), Check::new(&key, target.clone(), ports), known, limits, report));
-        self.tasks.insert(key, Task { target, serial, handle });
+        let times = Arc::new(Meter::default());
+        let check = Check::new(&key, target.clone(), ports);
+        let handle = tokio::spawn(task::run(key.clone(), check, known, (limits, times.clone()), report));
+        self.tasks.insert(key, Task { target, times, serial, handle });
     }
 }
 

@@ -12,6 +12,7 @@ use super::fault::Outcome;
 use super::limits::Limits;
 use crate::control::config::Health;
 use crate::control::manager::Key;
+use crate::lb::response_times::Meter;
 
 /// Longest wait before the first check: checks of many backends are spread over it.
 const FIRST_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -52,7 +53,7 @@ pub async fn run<F: Future<Output = ()>>(
     key: Key,
     check: Check,
     known: Option<bool>,
-    limits: Arc<Limits>,
+    (limits, times): (Arc<Limits>, Arc<Meter>),
     report: impl Fn(bool, String) -> F,
 ) {
     let Health { interval, rise, fall, .. } = check.target().health;
@@ -67,7 +68,10 @@ pub async fn run<F: Future<Output = ()>>(
         drop(permit);
         debug!("check of {}/{}: {outcome:?}", key.0, key.1);
         let (good, reason) = match outcome {
-            Outcome::Good(how) => (Some(true), how),
+            Outcome::Good(how) => {
+                times.add(started.elapsed().as_nanos().try_into().unwrap_or(u64::MAX));
+                (Some(true), how)
+            }
             Outcome::Failed(how) => (Some(false), how),
             Outcome::NotRun(why) => {
                 limits.not_run(&key.0, &key.1, &why);

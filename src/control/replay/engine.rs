@@ -17,6 +17,7 @@ use crate::lb::path::{self, BURST, Origin};
 use crate::lb::pending::Pending;
 use crate::lb::pieces::{PIECES_MAX, Pieces, is_too_long};
 use crate::lb::publish::Published;
+use crate::lb::response_times::{Keeper, Measured};
 use crate::lb::shard::{Shard, ShardConfig};
 use crate::lb::snapshot::Snapshot;
 use crate::lb::table::OutOfMemory;
@@ -27,6 +28,9 @@ use crate::lb::verdict::{DropReason, Verdict};
 pub(super) struct Engine {
     workers: Vec<Worker>,
     snapshot: Arc<Snapshot>,
+    times: Keeper,
+    /// The second in which they were last looked at.
+    looked_s: u64,
     now_ns: u64,
     last_packet_ns: u64,
 }
@@ -79,7 +83,9 @@ impl Engine {
         let snapshot = published.current();
         let mut workers = shards.iter().map(Worker::new).collect::<Result<Vec<_>, _>>()?;
         Team::form(workers.iter_mut().map(|worker| &mut worker.shard));
-        let mut engine = Self { workers, snapshot, now_ns: 0, last_packet_ns: 0 };
+        workers.iter_mut().for_each(|worker| worker.handle.team = worker.shard.team.clone());
+        let mut engine =
+            Self { workers, snapshot, times: Keeper::default(), looked_s: 0, now_ns: 0, last_packet_ns: 0 };
         for worker in &mut engine.workers {
             worker.shard.adopt(&engine.snapshot, None);
         }
@@ -193,6 +199,7 @@ impl Engine {
 
     /// What a poll loop does between bursts.
     fn turn(&mut self, outputs: &mut Outputs, timestamp_ns: u64) -> Result<(), ReplayError> {
+        self.look_at_times();
         let now = self.now();
         let snapshot = self.snapshot.clone();
         let mut news: Vec<(usize, News)> = Vec::new();
@@ -213,6 +220,16 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// What the management thread does once a second.
+    fn look_at_times(&mut self) {
+        let second = self.now_ns / 1_000_000_000;
+        if let Some(first) = self.workers.first().filter(|_| second != self.looked_s) {
+            let team = &first.shard.team;
+            self.times.look(&self.snapshot, team.workers(), |_| Measured::default(), &team.times);
+            self.looked_s = second;
+        }
     }
 
     /// Puts fragments through the packet path again once their datagram's first one has come, and drops those for which it
@@ -264,6 +281,7 @@ impl Worker {
             id: config.worker,
             cpu: None,
             counters: shard.counters.clone(),
+            team: shard.team.clone(),
             latency: Arc::new(Latency::default()),
             connections_max: shard.capacity(),
             table_bytes: shard.table_bytes() as u64,

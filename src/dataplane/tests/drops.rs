@@ -125,6 +125,7 @@ fn scenarios() -> Vec<Scenario> {
     let nowhere = || vec![Way::Nowhere, Way::Nowhere];
     vec![
         new(R::NoBackend, without_backends, vec![syn(CLIENT, NAT), syn(CLIENT, "192.0.2.20:80")]),
+        new(R::BackendsFull, limited(), flood("192.0.2.20:80")),
         new(R::NoRoute, without_ways, vec![syn(CLIENT, "192.0.2.55:80")]),
         new(R::NoHeadroom, all_modes(), vec![syn(CLIENT, "192.0.2.20:80")]).with(|s| s.plan.headroom = 10),
         new(R::TooBig, all_modes(), vec![large]),
@@ -157,6 +158,13 @@ fn scenarios() -> Vec<Scenario> {
         new(R::TxFull, all_modes(), flood("192.0.2.20:80")).with(|s| s.plan.ways = nowhere()),
         new(R::RingFull, steered, flood("192.0.2.20:80")),
     ]
+}
+
+/// Backends that may have one connection each.
+fn limited() -> SnapshotSpec {
+    let mut spec = all_modes();
+    spec.services.iter_mut().flat_map(|s| &mut s.backends).for_each(|b| b.connections_max = 1);
+    spec
 }
 
 /// Every reason with what causes it; the frames that do so by themselves are those of the packet path's own tests.

@@ -107,6 +107,7 @@ impl Bench {
                 v6: true,
                 nat,
                 backends_max: 100,
+                clients_max: 1024,
                 neighbors_max: neighbors,
                 fragments_max: 64,
                 place: Place::default(),

@@ -4,7 +4,7 @@
 
 use super::family::Family;
 use super::flow::{self, First};
-use super::{At, egress, errors, nat, planned};
+use super::{At, choice, egress, errors, nat, planned};
 use crate::lb::connection::{Direction, Phase};
 use crate::lb::packet::Packet;
 use crate::lb::snapshot::{Backend, Snapshot};
@@ -53,10 +53,12 @@ pub(super) fn request<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed:
     }
     let plan = planned(snapshot, &key);
     let backend = match flow::service_for(snapshot, &key, plan)
-        .and_then(|service| flow::backend_for(at, service, &key, plan, Some(First::Echo)))
+        .and_then(|service| choice::backend_for(at, service, &key, plan, Some(First::Echo)))
     {
         Ok(backend) => backend,
-        Err(DropReason::NoBackend) if service.unreachable => return Some(errors::unreachable(at, packet, parsed)),
+        Err(reason @ (DropReason::NoBackend | DropReason::BackendsFull)) if service.unreachable => {
+            return Some(errors::unreachable(at, packet, parsed, reason));
+        }
         Err(reason) => return Some(Verdict::Drop(reason)),
     };
     // What does not fit leaves no connection behind.
@@ -68,7 +70,7 @@ pub(super) fn request<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed:
     if let Err(reason) = flow::open(at, &key, hash, backend, &new, First::Echo.phase()) {
         return Some(Verdict::Drop(reason));
     }
-    flow::note_opened(at, service, backend, Some(First::Echo));
+    choice::note_opened(at, service, backend, Some(First::Echo));
     Some(send(at, packet, parsed, &key, backend))
 }
 

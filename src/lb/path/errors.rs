@@ -48,11 +48,11 @@ pub(super) fn too_big<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, m
     }
 }
 
-/// No backend takes new connections. The VIP stands for a host, and it is that host's port at which nobody is (RFC 1122
+/// No backend takes new connections, for `reason`. The VIP stands for a host, and it is that host's port at which nobody is (RFC 1122
 /// 3.2.2.1): what RFC 1812 5.2.7.1 gives to routers is about networks and hosts.
 #[cold]
-pub(super) fn unreachable<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> Verdict {
-    answer(at, packet, parsed, Trouble::PortUnreachable, DropReason::NoBackend)
+pub(super) fn unreachable<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, reason: DropReason) -> Verdict {
+    answer(at, packet, parsed, Trouble::PortUnreachable, reason)
 }
 
 /// Turns a packet into the error that its sender is due, back to the host that it came from; else it is dropped for

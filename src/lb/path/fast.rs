@@ -7,7 +7,7 @@ use super::family::Family;
 use super::flow::{self, First};
 use super::nat::{self, End, Place};
 use super::segment::Segment;
-use super::{At, Burst, Meta, Plan, Work};
+use super::{At, Burst, Meta, Plan, Work, choice};
 use crate::lb::arch::prefetch;
 use crate::lb::clock::Tick;
 use crate::lb::counters::BackendCounters;
@@ -106,21 +106,25 @@ pub(super) fn open<A: Family, P: Packet>(at: &mut At, packet: &P, meta: &mut Met
     let (key, hash): (FiveTuple<A>, u64) = (meta.probe.words.tuple(), meta.probe.hash);
     let tcp_flags = packet.bytes().get(l3 + A::HEADER_LEN + 13).copied().unwrap_or(0);
     let Ok(service) = flow::service_for(at.snapshot, &key, plan) else { return false };
+    // What goes nowhere, or is known after all, must not leave a trace where clients are remembered.
+    if meta.ttl == 0 || !A::table(at.shard).is_unknown(hash, &key) {
+        return false;
+    }
     let Ok(Some(first)) = flow::first_packet(key.protocol, tcp_flags, service.mode) else { return false };
-    let Ok(backend) = flow::backend_for(at, service, &key, plan, Some(first)) else { return false };
+    let Ok(backend) = choice::backend_for(at, service, &key, plan, Some(first)) else { return false };
     let now = at.now.tick();
     let stamp = at.shard.neighbors.stamp(now);
-    let (table, lanes, neighbors, _) = A::parts(at.shard);
+    let (_, lanes, neighbors, _) = A::parts(at.shard);
     let Some(lane) = lanes.get_mut(backend.id.slot()) else { return false };
     let has_lane = lane.is_way(stamp, backend.id) || lane.renew(neighbors, stamp, backend.id);
     let fits = meta.ttl > lane.ttl_min && meta.ip_len <= lane.ip_len_max;
-    if !has_lane || !fits || !table.is_unknown(hash, &key) {
+    if !has_lane || !fits {
         return false;
     }
     if flow::open(at, &key, hash, backend, &key, first.phase()).is_err() {
         return false;
     }
-    flow::note_opened(at, service, backend, Some(first));
+    choice::note_opened(at, service, backend, Some(first));
     if first == First::Adopted {
         at.shard.counters.adopted.add(1);
     }

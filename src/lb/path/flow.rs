@@ -6,10 +6,9 @@ use super::egress::{self, Leaving};
 use super::family::Family;
 use super::seen::next_seen;
 use super::segment::Segment;
-use super::{At, Meta, Plan, crossed, errors, local, nat, partial, planned, punt, reset, tell, tunnel};
+use super::{At, Meta, Plan, choice, crossed, errors, local, nat, partial, planned, punt, reset, tell, tunnel};
 use crate::lb::clock::Tick;
 use crate::lb::connection::{Direction, Phase, State, flags, is_syn, next_tcp, next_udp};
-use crate::lb::ids::BackendId;
 use crate::lb::packet::Packet;
 use crate::lb::snapshot::{Backend, ClientAddress, Mode, Service, Snapshot};
 use crate::lb::table::{Entry, Notes, Removed, Slot, Table};
@@ -115,6 +114,9 @@ fn hit<A: Family, P: Packet>(
         set_phase(table, entry.pair, next, deadline);
     }
     table.refresh(slot, deadline, next.is_evictable());
+    if backend.is_timed && phase == Phase::TcpSyn {
+        choice::note_answer(at, parsed, slot, &entry, backend);
+    }
     if next != phase || parsed.tcp_flags & flags::SYN != 0 {
         // The other end's first packet is among these.
         partial::note(at, parsed, packet.bytes());
@@ -195,9 +197,11 @@ fn miss<A: Family, P: Packet>(
     if parsed.ttl == 0 {
         return Verdict::Drop(DropReason::TtlExceeded);
     }
-    let mut backend = match backend_for(at, service, &key, plan, first) {
+    let mut backend = match choice::backend_for(at, service, &key, plan, first) {
         Ok(backend) => backend,
-        Err(DropReason::NoBackend) if service.unreachable => return errors::unreachable(at, packet, parsed),
+        Err(reason @ (DropReason::NoBackend | DropReason::BackendsFull)) if service.unreachable => {
+            return errors::unreachable(at, packet, parsed, reason);
+        }
         Err(reason) => return Verdict::Drop(reason),
     };
     if let Some(mapped) = mapped
@@ -217,13 +221,14 @@ fn miss<A: Family, P: Packet>(
     match first.map(|first| open(at, &key, hash, backend, &new, first.phase())) {
         Some(Ok(opened)) => {
             slot = opened;
-            note_opened(at, service, backend, first);
+            choice::note_opened(at, service, backend, first);
+            choice::note_syn(at, backend, first, slot);
         }
         Some(Err(reason)) if service.mode.is_nat() => return Verdict::Drop(reason),
         Some(Err(_)) | None => {
             at.shard.counters.stateless.add(1);
             // All further packets will come here as well, and only the hash says the same every time.
-            backend = service.pick(plan.hash).and_then(|id| at.snapshot.backend(id)).unwrap_or(backend);
+            backend = choice::by_hash(at, service, &key, plan).unwrap_or(backend);
         }
     }
     at.shard.counters.adopted.add(u64::from(slot.is_some() && first == Some(First::Adopted)));
@@ -266,40 +271,6 @@ pub(super) fn service_for<'a, A: Family>(
         return Err(DropReason::Martian);
     }
     if snapshot.local(key.src.into()).is_some() { Err(DropReason::Looped) } else { Ok(service) }
-}
-
-/// The backend for a new connection, or why it gets none. Asked again for the same packet, it says the same.
-#[inline]
-pub(super) fn backend_for<'a, A: Family>(
-    at: &At<'a>,
-    service: &Service,
-    key: &FiveTuple<A>,
-    plan: Plan,
-    first: Option<First>,
-) -> Result<&'a Backend, DropReason> {
-    let picked =
-        if service.is_by_hash || !is_new(first) { service.pick(plan.hash) } else { schedule(at, service, plan) };
-    let backend = picked.and_then(|id| at.snapshot.backend(id)).ok_or(DropReason::NoBackend)?;
-    if backend.address == key.src.into() { Err(DropReason::Looped) } else { Ok(backend) }
-}
-
-/// Whether a packet opens a connection that no other node may have owned: where that may be, only the hash is known to both.
-#[inline]
-fn is_new(first: Option<First>) -> bool {
-    matches!(first, Some(First::Syn | First::Udp | First::Echo))
-}
-
-#[inline(never)]
-fn schedule(at: &At, service: &Service, plan: Plan) -> Option<BackendId> {
-    service.schedule(at.shard.worker, &at.shard.team, plan.hash)
-}
-
-/// Tells the scheduler that a connection is open.
-#[inline]
-pub(super) fn note_opened(at: &At, service: &Service, backend: &Backend, first: Option<First>) {
-    if !service.is_by_hash && is_new(first) {
-        service.note_opened(at.shard.worker, &at.shard.team, backend.id);
-    }
 }
 
 /// How a packet opens its connection.

@@ -3,6 +3,7 @@
 //! A burst goes through in stages, so that the memory that one packet waits for is fetched while the others are worked
 //! on: parse all, hash all and fetch their buckets, find all their places and fetch those, rewrite all.
 
+mod choice;
 pub mod client_address;
 mod content;
 mod crossed;

@@ -47,6 +47,9 @@ impl Least {
         let mut best: Option<(usize, Load)> = None;
         for (member, index) in all.filter(|(member, _)| member.weight > 0) {
             let open = asked.team.connections(member.id);
+            if !member.has_room(|| open) {
+                continue;
+            }
             let load = load(member, open);
             if best.is_none_or(|(_, least)| load.is_less_than(least)) {
                 best = Some((index, load));

@@ -18,6 +18,22 @@ pub struct Member {
     pub id: BackendId,
     /// Share of new connections; 0: none.
     pub weight: u32,
+    /// Connections it may have open; 0: any number.
+    pub connections_max: u32,
+}
+
+impl Member {
+    /// Whether it takes one more connection.
+    #[inline]
+    pub fn takes(&self, team: &Team) -> bool {
+        self.weight > 0 && self.has_room(|| team.connections(self.id))
+    }
+
+    /// Whether it may have one more connection than it has open.
+    #[inline]
+    fn has_room(&self, open: impl FnOnce() -> u64) -> bool {
+        self.connections_max == 0 || open() < u64::from(self.connections_max)
+    }
 }
 
 /// What is known where a new connection asks for its backend.
@@ -38,12 +54,15 @@ impl Asked<'_> {
     /// Whether a backend takes one more connection.
     #[inline]
     fn takes(&self, index: usize) -> bool {
-        self.members.get(index).is_some_and(|member| member.weight > 0)
+        self.members.get(index).is_some_and(|member| member.takes(self.team))
     }
 
-    /// Consistent hashing.
+    /// Consistent hashing. Whose backend is full goes by another hash, and another, so that a flow overflows to the same ones
+    /// each time and a full backend's clients spread over all others.
     fn by_hash(&self) -> Option<usize> {
-        self.table.lookup(self.hash).map(usize::from).filter(|&index| self.takes(index))
+        let hashes = (0..HASHES).map(|n| (self.hash ^ n).wrapping_mul(if n == 0 { 1 } else { SPREAD }));
+        let mut indices = hashes.filter_map(|hash| self.table.lookup(hash)).map(usize::from);
+        indices.find(|&index| self.takes(index)).or_else(|| self.any())
     }
 
     /// Any backend that takes one more, the hash's own choice of where to begin.
@@ -52,6 +71,11 @@ impl Asked<'_> {
         (first..self.members.len()).chain(0..first).find(|&index| self.takes(index))
     }
 }
+
+/// Hashes that are tried for one whose backend takes one more connection.
+const HASHES: u64 = 8;
+/// Makes another hash of one: odd, and its high bits depend on all bits below.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// What a scheduler does.
 trait Schedule: Sized {
@@ -127,6 +151,8 @@ schedulers! {
     Lc lc "lc";
     /// The fewest connections by weight.
     Wlc wlc "wlc";
+    /// The least response time, with connections and weight.
+    Lrt lrt "lrt";
     /// Consistent hashing of the whole flow.
     Maglev maglev "maglev";
 }

@@ -14,7 +14,7 @@ use crate::lb::verdict::{DropReason, Verdict};
 const VIP4: &str = "192.0.2.1";
 const VIP6: &str = "2001:db8::1";
 /// Those that know what they have done before.
-const WITH_MEMORY: [Kind; 4] = [Kind::Rr, Kind::Wrr, Kind::Lc, Kind::Wlc];
+const WITH_MEMORY: [Kind; 5] = [Kind::Rr, Kind::Wrr, Kind::Lc, Kind::Wlc, Kind::Lrt];
 
 /// A service over IPv4 and one over IPv6, by the same scheduler, whose backends have these weights. Nothing is handed from
 /// worker to worker.

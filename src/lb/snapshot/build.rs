@@ -12,7 +12,7 @@ use crate::lb::hash::{HashKey, hash_bytes};
 use crate::lb::ids::{PortId, ServiceId};
 use crate::lb::local_ports::PoolKey;
 use crate::lb::maglev::{self, Maglev, MaglevError};
-use crate::lb::scheduler::{Member, Scheduler};
+use crate::lb::scheduler::{Kind, Member, Scheduler};
 use crate::wire::protocol;
 
 /// Why a snapshot could not be built. The configuration's checks find these first and name the line.
@@ -142,6 +142,7 @@ impl Snapshot {
             client_address: service.client_address,
             serves: spec.serves,
             admits: spec.admits,
+            is_timed: service.scheduler == Kind::Lrt && service.mode.is_nat() && service.protocol == protocol::TCP,
             port: spec.port.unwrap_or(0),
             timeouts: service.timeouts,
             address: spec.address,
@@ -251,6 +252,8 @@ fn build_service(
     old: &HashMap<&str, &Service>,
 ) -> Result<Service, BuildError> {
     let members = members(&spec);
+    let number = hash_bytes(key.derive(b"service"), spec.name.as_bytes());
+    let is_limited = members.iter().any(|member| member.connections_max > 0);
     let previous = old.get(&*spec.name);
     let scheduler = match previous.filter(|s| s.scheduler.kind() == spec.scheduler && *s.members == *members) {
         Some(service) => service.scheduler.clone(),
@@ -283,7 +286,10 @@ fn build_service(
         unreachable: spec.unreachable,
         mtu_policy: spec.mtu_policy,
         backends: spec.backends.iter().map(|b| b.id).collect(),
-        is_by_hash: spec.scheduler.is_by_hash(),
+        is_by_hash: spec.scheduler.is_by_hash() && spec.persistence_s == 0 && !is_limited,
+        is_limited,
+        persistence_s: spec.persistence_s,
+        number,
         is_by_client: spec.scheduler.is_by_client(),
         members,
         scheduler,
@@ -295,7 +301,12 @@ fn build_service(
 
 /// The backends as schedulers see them.
 fn members(spec: &ServiceSpec) -> Box<[Member]> {
-    spec.backends.iter().map(|b| Member { id: b.id, weight: if b.admits { b.weight } else { 0 } }).collect()
+    let member = |backend: &BackendSpec| Member {
+        id: backend.id,
+        weight: if backend.admits { backend.weight } else { 0 },
+        connections_max: backend.connections_max,
+    };
+    spec.backends.iter().map(member).collect()
 }
 
 /// What a backend is to the consistent hash: where it is, not what it is called.

@@ -21,10 +21,11 @@ use super::hash::HashKey;
 use super::ids::{BackendId, PortId, ServiceId, WorkerId};
 use super::local_ports::PoolKey;
 use super::maglev::Maglev;
-use super::scheduler::{Asked, Member, Scheduler};
+use super::scheduler::{Asked, Kind, Member, Scheduler};
 use super::steer::Rss;
 use super::team::Team;
 use crate::wire::ethernet::MacAddr;
+use crate::wire::protocol;
 
 /// See the module. Built by [`Snapshot::build`].
 #[derive(Debug)]
@@ -156,6 +157,12 @@ pub struct Service {
     pub is_by_hash: bool,
     /// Whether that goes by the client's address alone.
     pub is_by_client: bool,
+    /// Whether some backend may have a limited number of connections.
+    pub is_limited: bool,
+    /// Seconds that a client's address stays with its backend after its last new connection; 0: not at all.
+    pub persistence_s: u16,
+    /// Stands for the service where clients are remembered; the same as long as its name.
+    pub number: u64,
     members: Box<[Member]>,
     scheduler: Arc<Scheduler>,
     maglev: Arc<Maglev>,
@@ -174,6 +181,26 @@ impl Service {
     #[inline]
     pub fn pick(&self, hash: u64) -> Option<BackendId> {
         self.backends.get(usize::from(self.maglev.lookup(hash)?)).copied()
+    }
+
+    /// Whether the scheduler goes by response times.
+    pub fn wants_times(&self) -> bool {
+        self.scheduler.kind() == Kind::Lrt
+    }
+
+    /// Whether the packet path sees how long backends take to answer a SYN.
+    pub fn sees_answers(&self) -> bool {
+        self.mode.is_nat() && self.protocol == protocol::TCP
+    }
+
+    /// Whether a backend takes new connections as far as this snapshot and its limit say.
+    pub fn takes(&self, team: &Team, id: BackendId) -> bool {
+        self.members.iter().find(|member| member.id == id).is_some_and(|member| member.takes(team))
+    }
+
+    /// Whether some backend takes new connections but for its limit.
+    pub fn is_full(&self) -> bool {
+        self.is_limited && self.members.iter().any(|member| member.weight > 0)
     }
 
     /// The backend that the scheduler gives a new connection; `None` if none takes new connections. Asked again, it says the
@@ -210,6 +237,8 @@ pub struct Backend {
     pub serves: bool,
     /// Whether it gets new connections.
     pub admits: bool,
+    /// Whether the time from a SYN to its answer is measured.
+    pub is_timed: bool,
     /// Its port, host order; 0 for the VIP's.
     pub port: u16,
     /// Idle times of its connections.

@@ -163,6 +163,8 @@ pub struct ServiceSpec {
     pub mtu_policy: MtuPolicy,
     /// How a new connection gets its backend.
     pub scheduler: scheduler::Kind,
+    /// Seconds that a client's address stays with its backend after its last new connection; 0: not at all.
+    pub persistence_s: u16,
     /// Slots of the Maglev table; prime.
     pub maglev_size: u32,
     /// Idle times.
@@ -191,6 +193,8 @@ pub struct BackendSpec {
     pub port: Option<u16>,
     /// Share of new connections.
     pub weight: u32,
+    /// Connections that it may have open; 0: any number.
+    pub connections_max: u32,
     /// Whether it gets packets of connections that it already has: not down.
     pub serves: bool,
     /// Whether it gets new connections: up, and not draining.

@@ -15,7 +15,7 @@ pub use net::{Net, Sent, TestPacket};
 use std::net::IpAddr;
 
 use super::connection::Timeouts;
-use super::hash::HashKey;
+use super::hash::{HashKey, hash_words};
 use super::ids::BackendId;
 use super::scheduler::Kind;
 use super::snapshot::{BackendSpec, ClientAddress, Mode, PortSpec, ServiceSpec, SnapshotSpec};
@@ -85,6 +85,7 @@ pub fn service(name: &str, mode: Mode, protocol: u8, vip: (&str, u16), slot: usi
             address,
             port,
             weight: 100,
+            connections_max: 0,
             serves: true,
             admits: true,
         }
@@ -107,6 +108,7 @@ pub fn service(name: &str, mode: Mode, protocol: u8, vip: (&str, u16), slot: usi
         tunnel: Default::default(),
         mtu_policy: Default::default(),
         scheduler: Kind::Maglev,
+        persistence_s: 0,
         maglev_size: 251,
         timeouts: Timeouts::default(),
         backends: backends.iter().enumerate().map(backend).collect(),
@@ -120,6 +122,19 @@ pub fn full_nat(service: ServiceSpec) -> ServiceSpec {
 
 pub fn spec(services: Vec<ServiceSpec>) -> SnapshotSpec {
     SnapshotSpec { generation: 1, workers: 1, hash_key: HashKey::from_bytes([7; 16]), ports: ports(), services }
+}
+
+/// Some of the services with other schedulers, limits and persistence, as the seed says; 0 leaves all as it is.
+pub fn scheduled(mut spec: SnapshotSpec, seed: u64) -> SnapshotSpec {
+    for (n, service) in (1..).zip(&mut spec.services) {
+        let chance = hash_words(HashKey::from_bytes([1; 16]), &[seed, n]);
+        if seed != 0 && chance % 8 < Kind::ALL.len() as u64 {
+            service.scheduler = Kind::ALL[(chance % 8) as usize];
+            service.persistence_s = if chance & 0x100 == 0 { 0 } else { 40 };
+            service.backends[0].connections_max = if chance & 0x600 == 0 { 2 } else { 0 };
+        }
+    }
+    spec
 }
 
 /// One VIP of each family for each mode, with TCP on port 80 and UDP on port 53; two backends each.

@@ -121,6 +121,7 @@ impl Net {
                 v6: true,
                 nat,
                 backends_max: BACKENDS_MAX,
+                clients_max: 1024,
                 neighbors_max: 64,
                 local_port_rest_s: 120,
                 punt_rates: PuntRates::default(),

@@ -62,7 +62,7 @@ t.toml:11:3: unknown key `services` in the file, did you mean `service`?
 t.toml:17:8: `mode` must be one of nat, full-nat, gre, ipip, gue, dsr, not "ipipip", did you mean `ipip`?
   17 | mode = "ipipip"
      |        ^^^^^^^^
-t.toml:18:13: `scheduler` must be one of rr, wrr, sh, lc, wlc, maglev, not "magleff", did you mean `maglev`?
+t.toml:18:13: `scheduler` must be one of rr, wrr, sh, lc, wlc, lrt, maglev, not "magleff", did you mean `maglev`?
   18 | scheduler = "magleff"
      |             ^^^^^^^^^
 t.toml:20:1: [[service.backend]] needs `address`: an IPv4 or IPv6 address
@@ -86,7 +86,7 @@ fn every_syntax_error_is_shown() {
 #[test]
 fn keys_in_the_wrong_table_are_sent_home() {
     let text = service("gre", "weight = 5\ncolour = 'red'", "address = '10.1.0.1'");
-    let known = "name, vip, port, protocol, mode, scheduler, tunnel_source, \
+    let known = "name, vip, port, protocol, mode, scheduler, persistence, tunnel_source, \
                  tunnel_dscp, tunnel_ttl, gue_port, mtu_policy, local_addresses, local_ports, \
                  reset_idle, reset_unknown, client_address, maglev_size, unreachable, echo, drain_timeout, drain_action, on_remove, timeouts, health, passive, backend";
     assert_eq!(
@@ -270,7 +270,7 @@ fn services_by_themselves() {
     );
     assert_eq!(
         of("scheduler = 'wlcc'"),
-        "`scheduler` must be one of rr, wrr, sh, lc, wlc, maglev, not \"wlcc\", did you mean `wlc`?"
+        "`scheduler` must be one of rr, wrr, sh, lc, wlc, lrt, maglev, not \"wlcc\", did you mean `wlc`?"
     );
     assert_eq!(of("protocol = 'sctp'"), "`protocol` must be one of tcp, udp, not \"sctp\"");
     assert_eq!(of("maglev_size = 65536"), "`maglev_size` must be a prime from 2 to 5000011, not 65536");

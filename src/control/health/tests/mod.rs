@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use super::check::Check;
 use super::*;
 use crate::control::config::{Config, Health, HealthCheck, HealthTarget};
-use crate::control::fixture::edited;
+use crate::control::fixture::{edited, file};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -195,4 +195,27 @@ async fn results_of_ended_checks_are_forgotten() {
     }
     assert_eq!(changes.len(), 1);
     assert!(changes[0].healthy);
+}
+
+#[tokio::test]
+async fn checks_tell_how_long_they_take() {
+    let (_listener, address) = listen();
+    let mut supervisor = Supervisor::default();
+    supervisor.start(key("b1"), target(address, 1, 1), None);
+    supervisor.start(key("b2"), target(refusing(), 1, 1), None);
+    while supervisor.measured(&key("b1")).count < 3 {
+        _ = timeout(SHORT, supervisor.changes()).await;
+    }
+    let measured = supervisor.measured(&key("b1"));
+    let mean = Duration::from_nanos(measured.sum_ns / measured.count);
+    assert!((Duration::from_micros(1)..SHORT).contains(&mean), "{mean:?}");
+    assert_eq!(supervisor.measured(&key("b2")), Measured::default(), "only answers are measured");
+    // From there to what the packet path reads, of a service where answers do not pass.
+    let dir = tempfile::tempdir().unwrap();
+    let edits = [("mode = \"nat\"\n", "mode = \"nat\"\nprotocol = \"udp\"\nscheduler = \"lrt\"\n")];
+    let path = file(dir.path(), "t.toml", &edited(&edits));
+    let mut manager = crate::control::fixture::manager(&path);
+    manager.keep_times(|key| supervisor.measured(key));
+    let backend = manager.backends().backends.into_iter().find(|b| b.name == "b1").unwrap();
+    assert!(backend.response_time_ns.is_some_and(|ns| (1_000..300_000_000).contains(&ns)), "{backend:?}");
 }

@@ -142,7 +142,7 @@ pub(crate) fn unwanted() -> Vec<(R, Vec<u8>)> {
 
 /// What cannot be provoked by one frame into the usual network, as a list of what the other tests of this directory and
 /// the poll loop provoke.
-const ELSEWHERE: [(R, &str); 22] = [
+const ELSEWHERE: [(R, &str); 23] = [
     (R::NoBackend, "below"),
     (R::NoRoute, "below"),
     (R::NoHeadroom, "below"),
@@ -151,6 +151,7 @@ const ELSEWHERE: [(R, &str); 22] = [
     (R::TunnelInvalid, "untunnel"),
     (R::TunnelNotVip, "untunnel"),
     (R::TunnelCongested, "untunnel"),
+    (R::BackendsFull, "choice"),
     (R::TableFull, "connections"),
     (R::PortsExhausted, "full_nat"),
     (R::ProxyForged, "tell"),

@@ -1,5 +1,6 @@
 //! The packet path, frame by frame: what comes out, and which counters moved.
 
+mod choice;
 mod connections;
 mod crossed;
 mod crossing;

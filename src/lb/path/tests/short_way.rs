@@ -420,7 +420,7 @@ fn start() -> impl Strategy<Value = Start> {
 
 impl Start {
     fn both(&self, connections: usize) -> Both {
-        let mut spec = all_modes();
+        let mut spec = scheduled(all_modes(), self.start_s);
         spec.workers = self.workers;
         spec.ports[1].neighbors.truncate(self.statics);
         let mut both = Both::new(spec, self.vlans, connections);
