@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
 
-use change::note_ghosts;
+use change::{Left, note_ghosts};
 pub use operate::CommandError;
 pub(super) use standing::Standing;
 
@@ -305,14 +305,16 @@ impl Manager {
         }
         self.hold(&mut overrides, now);
         let before = self.put(overrides)?;
+        let mut left = Left::default();
         for change in changes {
-            self.note_health(change, before.health(&change.service, &change.backend));
+            let left = left.of(self, &change.service);
+            self.note_health(change, before.health(&change.service, &change.backend), left);
         }
         self.note_changes(&before);
         Ok(())
     }
 
-    fn note_health(&mut self, change: &HealthChange, before: Option<bool>) {
+    fn note_health(&mut self, change: &HealthChange, before: Option<bool>, (left, all): (usize, usize)) {
         let HealthChange { service, backend, healthy, reason } = change;
         if before == Some(*healthy) {
             return;
@@ -324,7 +326,6 @@ impl Manager {
         let last_since = self.healths.get(&key).map_or(came, |health| health.since);
         let held = now.duration_since(last_since);
         let (held_s, held) = (held.as_secs(), text::duration(held));
-        let (left, all) = self.taking_connections(service);
         match (before, *healthy) {
             (None, true) => debug!(service, backend, reason, "backend {service}/{backend} passes its health check"),
             (_, true) => {

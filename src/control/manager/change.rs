@@ -1,5 +1,6 @@
 //! How what is known of backends gets into service, and what is said about it.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use tracing::{info, warn};
@@ -95,9 +96,10 @@ impl Manager {
     }
 
     fn note_held(&self, before: &Overrides) {
+        let mut counts = Left::default();
         for (service, backend, reason) in self.overrides.all_held() {
             if before.held(service, backend) != Some(reason) {
-                let (left, all) = self.taking_connections(service);
+                let (left, all) = counts.of(self, service);
                 let state = "down";
                 warn!(
                     service,
@@ -114,7 +116,7 @@ impl Manager {
             if self.overrides.held(service, backend).is_none() {
                 let now = self.standings.get(&(service.to_owned(), backend.to_owned()));
                 let held_s = now.map_or(0, |standing| standing.since.elapsed().as_secs());
-                let (left, all) = self.taking_connections(service);
+                let (left, all) = counts.of(self, service);
                 info!(
                     service,
                     backend,
@@ -190,16 +192,28 @@ impl Manager {
         self.roles_since.retain(|name, _| self.config.services.iter().any(|service| service.name == *name));
     }
 
-    /// How many backends of a service are healthy and wanted up, and how many it has.
-    pub(super) fn taking_connections(&self, service: &str) -> (usize, usize) {
-        let Some(service) = self.config.services.iter().find(|s| s.name == service) else { return (0, 0) };
-        (self.overrides.fit(service), service.backends.len())
-    }
-
     /// Connections of a backend that gets packets; `None` if it is down.
     pub(super) fn serving(&self, service: &Service, backend: &Backend) -> Option<u64> {
         let is_down = self.overrides.effective(service, backend) == State::Down;
         (!is_down).then(|| self.connections_of(service, backend))
+    }
+}
+
+/// How many backends of services are healthy and wanted up, and how many there are, each counted once: all of a thousand
+/// may change together.
+#[derive(Default)]
+pub(super) struct Left(HashMap<String, (usize, usize)>);
+
+impl Left {
+    /// Of this service.
+    pub(super) fn of(&mut self, manager: &Manager, service: &str) -> (usize, usize) {
+        if let Some(known) = self.0.get(service) {
+            return *known;
+        }
+        let found = manager.config.services.iter().find(|s| s.name == service);
+        let counts = found.map_or((0, 0), |s| (manager.overrides.fit(s), s.backends.len()));
+        self.0.insert(service.to_owned(), counts);
+        counts
     }
 }
 

@@ -1,5 +1,6 @@
 //! Checks against real listeners on the loopback interface.
 
+mod burst;
 mod dns;
 mod exec;
 mod http;
