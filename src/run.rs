@@ -29,6 +29,7 @@ use crate::lb::ids::WorkerId;
 use crate::lb::memory::{Footprint, Place};
 use crate::lb::publish::Published;
 use crate::lb::shard::ShardConfig;
+use crate::lb::snapshot::Snapshot;
 
 /// What the command line says.
 #[derive(Clone, Debug, Default)]
@@ -132,13 +133,15 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     // EAL is first at the hugepages; the tables get what it leaves.
     let buffers_bytes = if plan.hugepages { setup.buffer_bytes() + (64 << 20) } else { 0 };
     memory::check(&shards, free_table_bytes(buffers_bytes)).map_err(DataplaneError::from)?;
+    let hash_key = config.dataplane.hash_key.map_or_else(random_key, |key| Ok(HashKey::from_bytes(key)))?;
+    let draft = draft(&config, workers, hash_key);
     let dataplane = Dataplane::start(setup, &arguments)?;
     print_found(&dataplane, &plan.worker_cpus);
     let reports: Vec<PortReport> = dataplane.reports().to_vec();
 
     let facts = reports.iter().map(|r| PortFacts { mac: r.mac, host: r.host.is_some(), rss: r.rss.clone() }).collect();
-    let hash_key = config.dataplane.hash_key.map_or_else(random_key, |key| Ok(HashKey::from_bytes(key)))?;
-    let (beginning, published) = begin(Compiler::new(workers, facts, hash_key), &config, &options.config)?;
+    let compiler = Compiler::new(workers, facts, hash_key);
+    let (beginning, published) = begin(compiler, draft, &config, &options.config)?;
     let mut running = dataplane.run(&published, &shards)?;
     print_tables(&running.workers, &plan);
     println!("running: {} service(s), {} worker(s)", config.services.len(), workers);
@@ -157,13 +160,25 @@ struct Beginning {
     state_file: StateFile,
 }
 
+/// A snapshot whose tables the first one takes over. They depend on nothing that the ports say, and as long as EAL has not
+/// pinned this thread, all CPUs build them. What is wrong with it, is with the first one as well.
+fn draft(config: &Config, workers: u16, hash_key: HashKey) -> Option<Snapshot> {
+    let facts = config.ports.iter().map(|port| PortFacts { mac: port.mac.unwrap_or_default(), host: false, rss: None });
+    Compiler::new(workers, facts.collect(), hash_key).compile(config, &Overrides::default(), None).ok()
+}
+
 /// The first snapshot, with what commands said before the start.
-fn begin(mut compiler: Compiler, config: &Config, config_path: &Path) -> Result<(Beginning, Arc<Published>), RunError> {
+fn begin(
+    mut compiler: Compiler,
+    draft: Option<Snapshot>,
+    config: &Config,
+    config_path: &Path,
+) -> Result<(Beginning, Arc<Published>), RunError> {
     let (state_file, commands, notes) = StateFile::open(config, config_path);
     notes.iter().for_each(|note| tracing::warn!("{note}"));
     let overrides = Overrides::of(commands, config);
     let first = compiler
-        .compile(config, &overrides, None)
+        .compile(config, &overrides, draft.as_ref())
         .map_err(|source| RunError::Compile { file: config_path.display().to_string(), source })?;
     Ok((Beginning { compiler, overrides, state_file }, Arc::new(Published::new(Arc::new(first)))))
 }

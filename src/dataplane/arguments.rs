@@ -59,8 +59,11 @@ impl EalPlan {
     }
 
     fn lcores(&self) -> String {
-        let all = self.cpus.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-        let mut parts = vec![format!("0@({all})")];
+        // What the management side does, such as building tables on all its CPUs, must not be a worker's loss.
+        let free = || self.cpus.iter().filter(|cpu| !self.worker_cpus.contains(cpu));
+        let own: Vec<_> = if free().next().is_some() { free().collect() } else { self.cpus.iter().collect() };
+        let own = own.into_iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        let mut parts = vec![format!("0@({own})")];
         parts.extend(self.worker_cpus.iter().enumerate().map(|(i, cpu)| format!("{}@{cpu}", i + 1)));
         parts.join(",")
     }
@@ -132,10 +135,10 @@ mod tests {
         let args = plan(&[], false).join(" ");
         assert_eq!(
             args,
-            "--lcores=0@(0,1),1@1,2@1 --no-huge -m 228 --no-shconf --no-telemetry --no-pci --log-level=lib.*:warning"
+            "--lcores=0@(0),1@1,2@1 --no-huge -m 228 --no-shconf --no-telemetry --no-pci --log-level=lib.*:warning"
         );
         let args = plan(&[], true).join(" ");
-        assert_eq!(args, "--lcores=0@(0,1),1@1,2@1 --in-memory --no-pci --log-level=lib.*:warning");
+        assert_eq!(args, "--lcores=0@(0),1@1,2@1 --in-memory --no-pci --log-level=lib.*:warning");
     }
 
     #[test]

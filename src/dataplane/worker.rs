@@ -469,9 +469,8 @@ impl Worker {
         if self.shard.worker != WorkerId(0) {
             return Vec::new();
         }
-        let known = previous.map(path::announcements).unwrap_or_default();
-        let mut new = path::announcements(next);
-        new.retain(|out| self.announce.contains(&out.port) && !known.contains(out));
+        let mut new = path::announcements(next, previous);
+        new.retain(|out| self.announce.contains(&out.port));
         new
     }
 }

@@ -12,6 +12,8 @@
 //! `docs/decisions/maglev.md` has the measured figures. The table depends on the key and the set of (identity, weight)
 //! alone, in integer arithmetic, so all nodes with the same key agree on it.
 
+mod even;
+
 use super::arch::prefetch;
 use super::hash::{HashKey, hash_bytes, reduce};
 use thiserror::Error;
@@ -173,6 +175,14 @@ fn race(mut racers: Vec<Racer>, size: u32) -> Box<[u16]> {
     if racers.is_empty() {
         return Box::default();
     }
+    if racers.windows(2).all(|pair| matches!(pair, [a, b] if a.weight == b.weight)) {
+        return even::race(racers, size);
+    }
+    race_by_clock(racers, size)
+}
+
+/// The race whatever the weights are.
+fn race_by_clock(mut racers: Vec<Racer>, size: u32) -> Box<[u16]> {
     let mut slots = vec![NONE; size as usize].into_boxed_slice();
     // Most tries meet a taken slot. A bit each keeps that question in the L1 cache.
     let mut taken = vec![0_u64; size.div_ceil(64) as usize];

@@ -173,7 +173,8 @@ pub struct Shard {
     pub(super) hasher: TableHasher,
     /// For the choice of an owner, see [`steer`](super::steer).
     pub(super) steer: TableHasher,
-    pub(super) backend_hops: Box<[Option<NeighborSlot>]>,
+    /// By backend slot: where its next hop is, under the snapshot of this generation's lower half.
+    pub(super) backend_hops: Box<[(u32, Option<NeighborSlot>)]>,
     /// By backend slot.
     pub(super) lanes: Box<[Lane]>,
     pub(super) path_mtus: PathMtus,
@@ -239,7 +240,7 @@ impl Shard {
             connections_max: config.connections_max as u64,
             hasher: TableHasher::new(config.boot_key.derive(b"table")),
             steer: TableHasher::new(config.boot_key.derive(b"steer")),
-            backend_hops: vec![None; config.backends_max].into_boxed_slice(),
+            backend_hops: vec![(0, None); config.backends_max].into_boxed_slice(),
             lanes: vec![Lane::default(); config.backends_max].into_boxed_slice(),
             path_mtus: PathMtus::new(config.backends_max),
             echo: Limiter::new(ECHO_RATE.0, ECHO_RATE.1),
@@ -285,13 +286,10 @@ impl Shard {
 
     /// Goes over to another snapshot; `previous` is the one in use so far.
     pub fn adopt(&mut self, snapshot: &Snapshot, previous: Option<&Snapshot>) {
-        self.backend_hops.fill(None);
         let ports = || snapshot.ports().flat_map(|(id, p)| p.neighbors.iter().map(move |&(a, m)| (id, a, m)));
         self.neighbors.set_static(ports());
-        for backend in snapshot.backends() {
-            if previous.is_none_or(|p| p.backend(backend.id).is_none()) {
-                self.counters.reset_backend(backend.id);
-            }
+        for id in snapshot.new_backends(previous) {
+            self.counters.reset_backend(id);
         }
         self.local_ports.adopt(snapshot.local_pools().iter().cloned());
         self.counters.generation.set(snapshot.generation);

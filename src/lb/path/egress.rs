@@ -33,8 +33,9 @@ pub(super) fn to_backend<P: Packet>(
     leaving: &Leaving,
 ) -> Verdict {
     let Some(hop) = backend.hop else { return Verdict::Drop(DropReason::NoRoute) };
-    let known = at.shard.backend_hops.get(backend.id.slot()).copied().flatten();
-    if let Some(slot) = known
+    let generation = at.snapshot.generation as u32;
+    let known = at.shard.backend_hops.get(backend.id.slot()).filter(|(of, _)| *of == generation);
+    if let Some(slot) = known.and_then(|(_, slot)| *slot)
         && let Some(mac) = at.shard.neighbors.mac(slot)
     {
         prepare_lane(at, parsed, backend, hop.port, (slot, mac));
@@ -42,7 +43,7 @@ pub(super) fn to_backend<P: Packet>(
     }
     let (verdict, slot) = to_hop(at, packet, hop, leaving);
     if let Some(place) = at.shard.backend_hops.get_mut(backend.id.slot()) {
-        *place = slot;
+        *place = (generation, slot);
     }
     verdict
 }

@@ -194,12 +194,12 @@ pub fn solicit(snapshot: &Snapshot, id: PortId, addr: IpAddr, mac: Option<MacAdd
 /// Gratuitous ARP and unsolicited advertisements for every own address and VIP, so that switches and neighbours send
 /// here at once (RFC 5227 3, RFC 4861 7.2.6). A VIP is announced on the ports whose networks hold it. One that is in
 /// no port's network is announced on all: a router may have it as a host route on any link, and we answer for it there.
-pub fn announcements(snapshot: &Snapshot) -> Vec<Outgoing> {
+pub fn announcements(snapshot: &Snapshot, previous: Option<&Snapshot>) -> Vec<Outgoing> {
     let mut out = Vec::new();
-    let mut vips: Vec<IpAddr> = snapshot.vips().collect();
-    vips.sort();
+    let vips = snapshot.new_vips(previous);
     for (id, port) in snapshot.ports() {
-        let own = port.addresses.iter().map(|&(a, _)| a);
+        // Its own addresses are announced at the start alone.
+        let own = port.addresses.iter().map(|&(a, _)| a).filter(|_| previous.is_none());
         let near = vips.iter().copied().filter(|&vip| port.is_on_link(vip) || !snapshot.is_on_link(vip));
         out.extend(own.chain(near).filter_map(|addr| Some(Outgoing { port: id, frame: announcement(port, addr)? })));
     }

@@ -5,13 +5,15 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use super::arrivals::Arrivals;
 use super::index::{Index, Key};
+use super::tables::{LookupTable, tables};
 use super::{ANY_PORT, Backend, Local, Mode, Outer, Port, Routes, Service, Snapshot, link_local};
 use super::{BackendSpec, PortSpec, ServiceSpec, SnapshotSpec};
 use crate::lb::hash::{HashKey, hash_bytes};
 use crate::lb::ids::{PortId, ServiceId};
 use crate::lb::local_ports::PoolKey;
-use crate::lb::maglev::{self, Maglev, MaglevError};
+use crate::lb::maglev::MaglevError;
 use crate::lb::scheduler::{Kind, Member, Scheduler};
 use crate::wire::protocol;
 
@@ -46,16 +48,11 @@ impl Snapshot {
     /// See [`BuildError`].
     pub fn build(spec: SnapshotSpec, previous: Option<&Snapshot>) -> Result<Snapshot, BuildError> {
         let translates = spec.services.iter().any(|service| service.mode.is_nat());
-        let any = |mode| spec.services.iter().any(|service| service.mode == mode);
-        // Where the replies of full-NAT arrive is known only of a NIC that tells how it spreads them.
-        let is_told = |port: &PortSpec| port.rss.is_some() && port.outer_tier.is_empty();
-        let all_stay =
-            if any(Mode::FullNat) { spec.ports.iter().all(is_told) } else { spec.ports.iter().all(is_placed) };
         let mut snapshot = Snapshot {
             generation: spec.generation,
             workers: spec.workers,
             routes: routes(&spec.ports),
-            steers: spec.workers > 1 && (any(Mode::Nat) || !all_stay),
+            steers: steers(&spec),
             translates,
             crosses: spec.services.iter().any(ServiceSpec::crosses),
             passes_echo: spec.services.iter().any(|service| service.passes_echo),
@@ -68,6 +65,8 @@ impl Snapshot {
             locals: Index::new([].into_iter()),
             vips: Box::default(),
             local_pools: Box::default(),
+            new_backends: Arrivals::default(),
+            new_vips: Arrivals::default(),
         };
         let mut pools = Pools::default();
         let mut locals = HashMap::new();
@@ -82,10 +81,11 @@ impl Snapshot {
             .filter(|p| p.flow_key == snapshot.flow_key)
             .map(|p| p.services.iter().filter(|s| !s.is_retired).map(|s| (&*s.name, s)).collect())
             .unwrap_or_default();
+        let tables = tables(&spec.services, table_key, &old)?;
         let slots = spec.services.iter().flat_map(|s| &s.backends).map(|b| b.id.slot() + 1).max().unwrap_or(0);
         let mut backends: Vec<Option<Backend>> = (0..slots).map(|_| None).collect();
         let mut services = Vec::with_capacity(spec.services.len());
-        for (index, service) in spec.services.into_iter().enumerate() {
+        for (index, (service, lookup)) in spec.services.into_iter().zip(tables).enumerate() {
             let id = ServiceId(index as u32);
             if !service.is_retired {
                 by_vip.extend(keys_of(&service).map(|key| (key, id)));
@@ -99,7 +99,7 @@ impl Snapshot {
                     *place = Some(built);
                 }
             }
-            services.push(build_service(service, table_key, snapshot.workers, &old)?);
+            services.push(build_service(service, lookup, table_key, snapshot.workers, &old));
         }
         snapshot.by_vip = Index::new(by_vip.into_iter());
         snapshot.local_pools = pools.all.into();
@@ -112,7 +112,24 @@ impl Snapshot {
         ends.sort_unstable();
         snapshot.tunnel_ends = ends.into();
         snapshot.backends = backends.into();
+        snapshot.note_arrivals(previous);
         Ok(snapshot)
+    }
+
+    /// Remembers what `previous` did not have.
+    fn note_arrivals(&mut self, previous: Option<&Snapshot>) {
+        let (ids, vips) = (self.backends().map(|backend| backend.id), self.vips());
+        (self.new_backends, self.new_vips) = match previous {
+            None => (Arrivals::first(self.generation, ids), Arrivals::first(self.generation, vips)),
+            Some(previous) => {
+                let ids: Vec<_> = ids.filter(|&id| previous.backend(id).is_none()).collect();
+                // Its own addresses a port has from the start.
+                let vips: Vec<_> = vips
+                    .filter(|&vip| !matches!(previous.local(vip), Some(Local::Vip { .. } | Local::Local)))
+                    .collect();
+                (previous.new_backends.then(self.generation, &ids), previous.new_vips.then(self.generation, &vips))
+            }
+        };
     }
 
     fn build_backend(&self, id: ServiceId, service: &ServiceSpec, spec: &BackendSpec) -> Result<Backend, BuildError> {
@@ -156,6 +173,15 @@ impl Snapshot {
             name: spec.name.clone(),
         })
     }
+}
+
+/// Whether packets of flows may come to another worker than their owner.
+fn steers(spec: &SnapshotSpec) -> bool {
+    let any = |mode| spec.services.iter().any(|service| service.mode == mode);
+    // Where the replies of full-NAT arrive is known only of a NIC that tells how it spreads them.
+    let is_told = |port: &PortSpec| port.rss.is_some() && port.outer_tier.is_empty();
+    let all_stay = if any(Mode::FullNat) { spec.ports.iter().all(is_told) } else { spec.ports.iter().all(is_placed) };
+    spec.workers > 1 && (any(Mode::Nat) || !all_stay)
 }
 
 /// What packets to a service look like.
@@ -247,10 +273,11 @@ fn routes(ports: &[PortSpec]) -> Routes {
 
 fn build_service(
     spec: ServiceSpec,
+    lookup: LookupTable,
     key: HashKey,
     workers: u16,
     old: &HashMap<&str, &Service>,
-) -> Result<Service, BuildError> {
+) -> Service {
     let members = members(&spec);
     let number = hash_bytes(key.derive(b"service"), spec.name.as_bytes());
     let is_limited = members.iter().any(|member| member.connections_max > 0);
@@ -262,20 +289,7 @@ fn build_service(
             Arc::new(Scheduler::build(spec.scheduler, &members, workers, previous))
         }
     };
-    let input: Vec<(Vec<u8>, u32)> =
-        spec.backends.iter().map(|b| (identity(b), if b.admits { b.weight } else { 0 })).collect();
-    let reusable = previous.filter(|s| s.maglev_input == input && s.maglev_size == spec.maglev_size);
-    let maglev = match reusable {
-        Some(service) => service.maglev.clone(),
-        None => {
-            let entries: Vec<_> =
-                input.iter().map(|(identity, weight)| maglev::Entry { identity, weight: *weight }).collect();
-            let built = Maglev::build(key, &entries, spec.maglev_size)
-                .map_err(|source| BuildError::Maglev { service: spec.name.clone(), source })?;
-            Arc::new(built)
-        }
-    };
-    Ok(Service {
+    Service {
         name: spec.name,
         is_retired: spec.is_retired,
         vip: spec.vip,
@@ -293,10 +307,8 @@ fn build_service(
         is_by_client: spec.scheduler.is_by_client(),
         members,
         scheduler,
-        maglev,
-        maglev_size: spec.maglev_size,
-        maglev_input: input,
-    })
+        lookup,
+    }
 }
 
 /// The backends as schedulers see them.
@@ -307,14 +319,4 @@ fn members(spec: &ServiceSpec) -> Box<[Member]> {
         connections_max: backend.connections_max,
     };
     spec.backends.iter().map(member).collect()
-}
-
-/// What a backend is to the consistent hash: where it is, not what it is called.
-fn identity(backend: &BackendSpec) -> Vec<u8> {
-    let mut bytes = match backend.address {
-        IpAddr::V4(a) => a.octets().to_vec(),
-        IpAddr::V6(a) => a.octets().to_vec(),
-    };
-    bytes.extend(backend.port.unwrap_or(0).to_be_bytes());
-    bytes
 }

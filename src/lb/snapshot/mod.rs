@@ -1,26 +1,29 @@
 //! What the packet path reads and never writes: one immutable picture of the configuration and of health.
 
+mod arrivals;
 mod build;
 mod index;
 mod outer;
 mod routes;
 mod spec;
+mod tables;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use arrivals::Arrivals;
 pub use build::BuildError;
 use index::{Index, Key};
 pub use outer::{Encap, Inner, OUTER_MAX, Outer, TunnelSpec, Vary, varied4, vary4, vary6};
 pub use routes::{Hop, Routes};
 pub use spec::{BackendSpec, ClientAddress, Mode, MtuPolicy, PortSpec, ServiceSpec, SnapshotSpec};
+use tables::LookupTable;
 
 use super::connection::Timeouts;
 use super::hash::HashKey;
 use super::ids::{BackendId, PortId, ServiceId, WorkerId};
 use super::local_ports::PoolKey;
-use super::maglev::Maglev;
 use super::scheduler::{Asked, Kind, Member, Scheduler};
 use super::steer::Rss;
 use super::team::Team;
@@ -55,6 +58,8 @@ pub struct Snapshot {
     locals: Index<Local>,
     vips: Box<[IpAddr]>,
     local_pools: Box<[(PoolKey, RangeInclusive<u16>)]>,
+    new_backends: Arrivals<BackendId>,
+    new_vips: Arrivals<IpAddr>,
 }
 
 /// One port as the packet path sees it.
@@ -165,22 +170,20 @@ pub struct Service {
     pub number: u64,
     members: Box<[Member]>,
     scheduler: Arc<Scheduler>,
-    maglev: Arc<Maglev>,
-    maglev_size: u32,
-    maglev_input: Vec<(Vec<u8>, u32)>,
+    lookup: LookupTable,
 }
 
 impl Service {
     /// Fetches what [`Self::pick`] will read.
     #[inline]
     pub fn prefetch_pick(&self, hash: u64) {
-        self.maglev.prefetch(hash);
+        self.lookup.table.prefetch(hash);
     }
 
     /// The backend that the consistent hash gives; `None` if none takes new connections.
     #[inline]
     pub fn pick(&self, hash: u64) -> Option<BackendId> {
-        self.backends.get(usize::from(self.maglev.lookup(hash)?)).copied()
+        self.backends.get(usize::from(self.lookup.table.lookup(hash)?)).copied()
     }
 
     /// Whether the scheduler goes by response times.
@@ -218,7 +221,7 @@ impl Service {
     }
 
     fn asked<'a>(&'a self, worker: WorkerId, team: &'a Team, hash: u64) -> Asked<'a> {
-        Asked { worker, hash, table: &self.maglev, members: &self.members, team }
+        Asked { worker, hash, table: &self.lookup.table, members: &self.members, team }
     }
 }
 
@@ -322,6 +325,27 @@ impl Snapshot {
     /// The pools of local ports that full-NAT takes from, and which ports they have.
     pub fn local_pools(&self) -> &[(PoolKey, RangeInclusive<u16>)] {
         &self.local_pools
+    }
+
+    /// The backends that a worker which goes over from `previous` to this snapshot has not met; all of them if it comes from
+    /// nowhere or from too long ago.
+    pub fn new_backends<'a>(&'a self, previous: Option<&'a Snapshot>) -> impl Iterator<Item = BackendId> {
+        let known = previous.and_then(|previous| self.new_backends.since(previous.generation));
+        let all = if known.is_none() { Some(self.backends().map(|backend| backend.id)) } else { None };
+        let is_new = move |id: &BackendId| previous.is_none_or(|previous| previous.backend(*id).is_none());
+        known.into_iter().flatten().chain(all.into_iter().flatten()).filter(is_new)
+    }
+
+    /// The VIPs and local addresses that came since `previous`, in order; all of them if that is too long ago or nothing.
+    pub fn new_vips(&self, previous: Option<&Snapshot>) -> Vec<IpAddr> {
+        let known = previous.and_then(|previous| self.new_vips.since(previous.generation));
+        let mut vips: Vec<IpAddr> = match known {
+            Some(known) => known.filter(|&vip| self.local(vip).is_some()).collect(),
+            None => self.vips().collect(),
+        };
+        vips.sort_unstable();
+        vips.dedup();
+        vips
     }
 
     /// All VIPs and local addresses, each once.

@@ -91,14 +91,18 @@ fn lookup_tables_are_built_anew_only_for_what_changed() {
     changed.services[3].backends[1].weight = 7;
     changed.services[4].backends[0].name = "renamed".into();
     let second = Snapshot::build(changed, Some(&first)).unwrap();
-    let shared: Vec<_> =
-        first.services().iter().zip(second.services()).map(|(a, b)| Arc::ptr_eq(&a.maglev, &b.maglev)).collect();
+    let shared: Vec<_> = first
+        .services()
+        .iter()
+        .zip(second.services())
+        .map(|(a, b)| Arc::ptr_eq(&a.lookup.table, &b.lookup.table))
+        .collect();
     // Whether a backend serves its old connections has nothing to do with new ones.
     assert_eq!(shared[..5], [false, true, false, false, true]);
     let mut other_key = all_modes();
     other_key.hash_key = HashKey::from_bytes([8; 16]);
     let third = Snapshot::build(other_key, Some(&first)).unwrap();
-    assert!(!Arc::ptr_eq(&first.services()[5].maglev, &third.services()[5].maglev));
+    assert!(!Arc::ptr_eq(&first.services()[5].lookup.table, &third.services()[5].lookup.table));
 }
 
 #[test]
@@ -172,4 +176,34 @@ fn source_addresses_are_of_the_network_asked_about() {
     assert_eq!(source("fe80::5").as_deref(), Some("fe80::ff:fe00:2"));
     assert_eq!(source("2001:db8::5").as_deref(), Some("fd00::2"));
     assert!(port.is_on_link(ip("10.9.255.255")) && !port.is_on_link(ip("10.10.0.1")));
+}
+
+#[test]
+fn a_worker_that_missed_a_generation_hears_of_all_that_is_new_to_it() {
+    let of = |generation, vips: &[(&str, usize, u32)]| {
+        let service = |&(vip, slot, life): &(&str, usize, u32)| {
+            let mut service = service(vip, Mode::Gre, 6, (vip, 80), slot, &["10.1.0.1"]);
+            service.backends[0].id = BackendId::new(slot, life);
+            service
+        };
+        let mut spec = spec(vips.iter().map(service).collect());
+        spec.generation = generation;
+        spec
+    };
+    let first = Snapshot::build(of(1, &[("192.0.2.1", 0, 0), ("192.0.2.2", 1, 0)]), None).unwrap();
+    let second = Snapshot::build(of(2, &[("192.0.2.1", 0, 0), ("192.0.2.3", 2, 0)]), Some(&first)).unwrap();
+    let third = Snapshot::build(of(3, &[("192.0.2.2", 1, 1), ("192.0.2.3", 2, 0)]), Some(&second)).unwrap();
+    let news = |snapshot: &Snapshot, previous| {
+        let mut ids: Vec<_> = snapshot.new_backends(previous).collect();
+        ids.sort();
+        (ids, snapshot.new_vips(previous).iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let id = BackendId::new;
+    let vips = |all: &[&str]| all.iter().map(|vip| (*vip).to_owned()).collect::<Vec<_>>();
+    assert_eq!(news(&first, None), (vec![id(0, 0), id(1, 0)], vips(&["192.0.2.1", "192.0.2.2"])));
+    assert_eq!(news(&second, Some(&first)), (vec![id(2, 0)], vips(&["192.0.2.3"])));
+    assert_eq!(news(&third, Some(&second)), (vec![id(1, 1)], vips(&["192.0.2.2"])));
+    assert_eq!(news(&third, Some(&first)), (vec![id(2, 0), id(1, 1)], vips(&["192.0.2.2", "192.0.2.3"])));
+    assert_eq!(news(&third, None).0, [id(2, 0), id(1, 1)]);
+    assert_eq!(news(&third, Some(&third)), (vec![], vips(&[])));
 }

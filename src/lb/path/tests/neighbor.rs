@@ -110,7 +110,7 @@ fn a_vip_off_link_is_not_defended() {
 #[test]
 fn our_own_frames_sent_back_are_no_conflict() {
     let mut net = Net::new(all_modes());
-    let mut frames: Vec<Vec<u8>> = announcements(&net.snapshot)
+    let mut frames: Vec<Vec<u8>> = announcements(&net.snapshot, None)
         .iter()
         .filter(|out| out.port == PortId(0))
         .map(|out| out.frame.as_bytes().to_vec())
@@ -127,7 +127,7 @@ fn our_own_frames_sent_back_are_no_conflict() {
 fn announcements_name_own_addresses_and_vips_where_they_may_be_looked_for() {
     let net = Net::new(with_near_vip());
     let mut seen = Vec::new();
-    for out in announcements(&net.snapshot) {
+    for out in announcements(&net.snapshot, None) {
         let frame = out.frame.as_bytes();
         let mac = net.snapshot.port(out.port).unwrap().mac;
         assert_eq!(frame[6..12], mac.0);
