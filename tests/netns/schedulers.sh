@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Schedulers with real connections through NAT: turns that come out exactly, long connections that keep new ones away, a client
-# that stays with its server, a server that takes no more connections than it may, and the faster server that gets more.
+# Schedulers with real connections through NAT: turns that come out exactly, a client that stays with its server, a server that gets
+# no more connections than it may, and long connections that keep new ones away.
 set -u
 . "$(dirname "$0")/lib.sh"
 
@@ -13,7 +13,7 @@ service() {
     case $2 in
     *:*) tg_service "$1" "$2" nat "$3" tcp "$TG_BACKENDS6" 300 ;;
     *) tg_service "$1" "$2" nat "$3" tcp "$TG_BACKENDS4" 300 ;;
-    esac | sed "/^scheduler/a $4"
+    esac | sed "/^scheduler/s/\$/\n$4/"
 }
 
 # configuration FILE SCHEDULER WORKERS LINES
@@ -39,12 +39,13 @@ check_counts() {
     tg_step "$1, $2: s1, s2 and s3 get $4 of $3"
 }
 
-for scheduler in rr wrr lc sh lrt; do
+for scheduler in rr wrr lc sh; do
     configuration "$TG_DIR/$scheduler.toml" "$scheduler" 1 ""
 done
 configuration "$TG_DIR/persistent.toml" rr 1 'persistence = "10m"'
 configuration "$TG_DIR/limited.toml" rr 1 ""
 sed -i '/^name = "s2"/a connections_max = 2' "$TG_DIR/limited.toml"
+sed '/^name = "s[23]"/a state = "drain"' "$TG_DIR/lc.toml" >"$TG_DIR/alone.toml"
 
 start_servers python
 tg_start "$TG_DIR/rr.toml"
@@ -89,17 +90,30 @@ await_quiet() {
     done
 }
 
-# Downloads of five seconds, three at s1 and s2 and one at s3: the next ones go where there are fewer.
+# long_ones COUNT: so many downloads of five seconds, one after the other.
+long_ones() {
+    local number
+    for number in $(seq "$1"); do
+        on_background client "slow-$number" curl -sS --max-time 60 -o "$TG_DIR/slow-$number" "$(url "$VIP4" /slow)"
+        sleep 0.1
+    done
+}
+
 reload "$TG_DIR/lc.toml"
 await_quiet
-for number in 1 2 3 4 5 6; do
-    on_background client "slow-$number" curl -sS --max-time 60 -o "$TG_DIR/slow-$number" "$(url "$VIP4" /slow)"
-    sleep 0.1
-done
+long_ones 6
 long="$(connections_of web4/s1) $(connections_of web4/s2) $(connections_of web4/s3)"
 [ "$long" = "2 2 2" ] || tg_fail "lc: six long connections are spread as $long"
 tg_step "lc: six long connections are spread as $long"
 reload "$TG_DIR/limited.toml"
 check_counts "rr, s2 has its two connections" "$VIP4" 40 "20 0 20"
+
+# Six at s1 alone: the next twelve, which count until they have been closed for a while, are for the others.
+reload "$TG_DIR/alone.toml"
+await_quiet
+long_ones 6
+[ "$(connections_of web4/s1)" = 6 ] || tg_fail "lc: s1 alone has $(connections_of web4/s1) of six long connections"
+reload "$TG_DIR/lc.toml"
+check_counts "lc, s1 has six long connections" "$VIP4" 12 "0 6 6"
 tg_stop 3000
 tg_pass

@@ -30,6 +30,7 @@ pub(super) fn backend_for<'a, A: Family>(
 }
 
 /// The backend that the hash alone gives, which is the same for all packets of a flow.
+#[inline(never)]
 pub(super) fn by_hash<'a, A: Family>(
     at: &At<'a>,
     service: &Service,
@@ -87,10 +88,14 @@ pub(super) fn note_opened(at: &At, service: &Service, backend: &Backend, first: 
 /// Begins to measure how long the backend takes to answer the SYN whose connection is at `slot`.
 #[inline]
 pub(super) fn note_syn(at: &mut At, backend: &Backend, first: Option<First>, slot: Slot) {
-    if backend.is_timed
-        && first == Some(First::Syn)
-        && let Some(ns) = at.shard.stopwatch.start(backend.id, slot, at.now)
-    {
+    if backend.is_timed && first == Some(First::Syn) {
+        start(at, backend, slot);
+    }
+}
+
+#[inline(never)]
+fn start(at: &mut At, backend: &Backend, slot: Slot) {
+    if let Some(ns) = at.shard.stopwatch.start(backend.id, slot, at.now) {
         at.shard.counters.responded(backend.id, ns);
     }
 }

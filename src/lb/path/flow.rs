@@ -236,7 +236,7 @@ fn miss<A: Family, P: Packet>(
 }
 
 /// Sends a packet that no connection knew to its backend; `slot` is where its connection is now, if it has one.
-#[inline]
+#[inline(always)]
 fn send_first<A: Family, P: Packet>(
     at: &mut At,
     packet: &mut P,

@@ -323,9 +323,15 @@ fn planned<A: Family>(snapshot: &Snapshot, key: &FiveTuple<A>) -> Plan {
 #[inline(always)]
 fn hash_for<A: Family>(snapshot: &Snapshot, service: Option<&Service>, key: &FiveTuple<A>) -> u64 {
     match service {
-        Some(service) if service.is_by_client => hash::client(snapshot.flow_key, key.src.into(), 0, 0),
+        Some(service) if service.is_by_client => client_hash(snapshot, key.src.into()),
         _ => A::tuple_hash(snapshot.flow_key, key),
     }
+}
+
+/// Apart, so that it takes no registers where it is not needed.
+#[inline(never)]
+fn client_hash(snapshot: &Snapshot, client: IpAddr) -> u64 {
+    hash::client(snapshot.flow_key, client, 0, 0)
 }
 
 /// The verdict of a packet that the short way is not for.

@@ -208,12 +208,14 @@ impl Service {
 
     /// The backend that the scheduler gives a new connection; `None` if none takes new connections. Asked again, it says the
     /// same, until [`Self::note_opened`].
+    #[inline(never)]
     pub fn schedule(&self, worker: WorkerId, team: &Team, hash: u64) -> Option<BackendId> {
         let index = self.scheduler.pick(&self.asked(worker, team, hash))?;
         self.members.get(index).map(|member| member.id)
     }
 
     /// Tells the scheduler that a connection to `backend` is open.
+    #[inline(never)]
     pub fn note_opened(&self, worker: WorkerId, team: &Team, backend: BackendId) {
         if let Some(index) = self.members.iter().position(|member| member.id == backend) {
             self.scheduler.opened(&self.asked(worker, team, 0), index);
