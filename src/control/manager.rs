@@ -254,6 +254,8 @@ impl Manager {
             overrides.set_health(service, backend, None);
         }
         overrides.retain(&config);
+        // What another server did is no fault of the one that has its name now.
+        overrides.set_free(&moved(&self.config, &config));
         let now = Instant::now();
         let (ghosts, mut notes) =
             ghosts::after(&overrides.ghosts, &self.config, &config, |s, b| self.serving(s, b), now);
@@ -276,6 +278,10 @@ impl Manager {
         self.loaded_at = Instant::now();
         self.healths.retain(|key, _| !forgotten.contains(key));
         self.flaps.retain(&self.config);
+        for (service, backend) in moved(&old, &self.config) {
+            self.flaps.holds.end(&service, &backend);
+            self.passive.holds.end(&service, &backend);
+        }
         self.note_changes(&before);
         let mut warnings: Vec<String> = self.config.warnings.iter().map(ToString::to_string).collect();
         warnings.extend(self.note_commands(before.commands(), &old));
@@ -437,6 +443,18 @@ fn unproven(old: &Config, new: &Config) -> HashSet<Key> {
         checked.flat_map(|service| service.backends.iter().map(move |backend| place(service, backend))).collect();
     let before = old.services.iter().flat_map(|service| service.backends.iter().map(move |b| place(service, b)));
     before.filter(|place| !proven.contains(place)).map(|(service, backend, ..)| (service, backend)).collect()
+}
+
+/// Backends that have the same name in `old` and `new`, and are at another address or port.
+fn moved(old: &Config, new: &Config) -> Vec<Key> {
+    let place = |service: &config::Service, backend: &config::Backend| {
+        ((service.name.clone(), backend.name.clone()), (backend.address, service.backend_port(backend)))
+    };
+    let all = |config: &Config| -> HashMap<_, _> {
+        config.services.iter().flat_map(|service| service.backends.iter().map(move |b| place(service, b))).collect()
+    };
+    let (old, new) = (all(old), all(new));
+    old.into_iter().filter(|(key, at)| new.get(key).is_some_and(|now| now != at)).map(|(key, _)| key).collect()
 }
 
 #[cfg(test)]

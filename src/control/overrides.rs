@@ -6,6 +6,7 @@ use super::by_backend::ByBackend;
 use super::commands::{Command, Commands};
 use super::config::{Backend, Config, DrainAction, Role, Service, State};
 use super::ghosts::Ghosts;
+use super::manager::Key;
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +64,11 @@ impl Overrides {
     /// Notes which backends are held down, and why; the others are not.
     pub fn set_held<'h>(&mut self, held: impl Iterator<Item = (&'h str, &'h str, &'h str)>) {
         self.held = held.map(|(s, b, reason)| ((s.to_owned(), b.to_owned()), reason.to_owned())).collect();
+    }
+
+    /// Notes that these backends are not held down any more.
+    pub fn set_free(&mut self, backends: &[Key]) {
+        backends.iter().for_each(|(service, backend)| self.held.set(service, backend, None));
     }
 
     /// Notes which backends have drained for as long as their service gives them.

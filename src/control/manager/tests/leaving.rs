@@ -123,7 +123,7 @@ fn without_the_key_a_reload_ends_connections_as_before() {
 
 #[test]
 fn who_flaps_is_held_and_the_rest_serves_with_few_snapshots() {
-    let Bench { mut manager, .. } = bench();
+    let Bench { _dir, path, mut manager } = bench();
     let flap = |manager: &mut Manager, healthy| {
         manager.set_health(&[change("b1", healthy, if healthy { "accepts connections" } else { "refused" })]).unwrap();
     };
@@ -137,6 +137,19 @@ fn who_flaps_is_held_and_the_rest_serves_with_few_snapshots() {
     assert_eq!(state(&manager, "b1"), ("down".into(), held.into()));
     assert_eq!(served(&manager.snapshot())[1], ("b2".into(), true, true));
     assert_eq!(row(&manager, "b1").unwrap().health, "up", "as its checks say");
+    let text = |address: &str| edited(&[("weight = 50", "weight = 7"), ("10.1.0.11", address)]);
+    std::fs::write(&path, text("10.1.0.11")).unwrap();
+    manager.reload(None).unwrap();
+    assert_eq!(state(&manager, "b1").1, held, "a reload alone is no reason");
+    std::fs::write(&path, text("10.1.0.99")).unwrap();
+    manager.reload(None).unwrap();
+    assert_eq!(
+        state(&manager, "b1"),
+        ("up".into(), "no health check result yet".into()),
+        "another server of that name"
+    );
+    manager.pass_time().unwrap();
+    assert_eq!(state(&manager, "b1").0, "up");
 }
 
 #[test]
