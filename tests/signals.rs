@@ -130,8 +130,8 @@ fn health_checks_take_backends_out_and_bring_them_back() {
     let process = Process::start(&config(&[stays.local_addr().unwrap().port(), port]));
     drop(goes);
     let line = process.logged(&format!("backend web/p{port} down after "));
-    assert!(line.contains("WARN") && line.ends_with("s: connection refused, 1 of 2 left"), "{line}");
+    assert!(line.contains("WARN") && line.contains("s: connection refused, 1 of 2 left"), "{line}");
     let _again = listen(port);
     let line = process.logged(&format!("backend web/p{port} up after "));
-    assert!(line.ends_with("s: accepts connections, 2 of 2 up"), "{line}");
+    assert!(line.contains("s: accepts connections, 2 of 2 up"), "{line}");
 }
