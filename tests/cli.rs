@@ -110,7 +110,7 @@ fn version_and_help_are_no_failures() {
     assert_eq!(status, 0);
     let expected = format!("tidegate {} (git ", env!("CARGO_PKG_VERSION"));
     assert!(out.starts_with(&expected) && out.contains(", DPDK "), "{out}");
-    for command in ["run", "check", "replay", "show", "reload"] {
+    for command in ["run", "check", "replay", "show", "plan", "reload", "confirm", "rollback"] {
         let (status, out, _) = run(&[command, "--help"]);
         assert!(status == 0 && out.contains("Usage: tidegate"), "{command}: {out}");
     }
@@ -178,7 +178,7 @@ fn run_without_dpdk_says_so() {
 fn without_a_running_tidegate_the_place_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("none.sock").to_str().unwrap().to_owned();
-    for command in [["show", "services"].as_slice(), &["reload"]] {
+    for command in [["show", "services"].as_slice(), &["reload"], &["plan", "x.toml"], &["confirm"], &["rollback"]] {
         let (status, out, error) = run(&[&["--socket", &socket], command].concat());
         assert_eq!((status, out.as_str()), (1, ""));
         assert!(error.contains(&socket) && error.contains("`tidegate run --config FILE`"), "{error}");
@@ -239,6 +239,25 @@ fn every_view_is_a_table_and_json() {
 }
 
 #[test]
+fn the_configuration_in_use_is_printed_as_a_file_that_loads() {
+    let Running { dir, socket, config, .. } = start();
+    let (status, _, error) = run(&["backend", "drain", "web/b1", "--socket", &socket]);
+    assert_eq!(status, 0, "{error}");
+    let (status, out, error) = run(&["show", "config", "--socket", &socket]);
+    assert_eq!((status, error.as_str()), (0, ""));
+    assert!(out.starts_with(&format!("# What runs, of {config}\n")), "{out}");
+    let note = "\n[[service.backend]]\n# by command: drain, the file says up\nname = \"b1\"\n";
+    assert!(out.contains(note) && out.contains("\nstate = \"up\"\n"), "{out}");
+    let again = file(dir.path(), "again.toml", &out);
+    let (status, out, _) = run(&["plan", &again, "--socket", &socket]);
+    assert_eq!(status, 0, "{out}");
+    let (_, out, _) = run(&["show", "config", "--json", "--secrets", "--socket", &socket]);
+    let value: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(value["config"]["service"][0]["backend"][1]["weight"], 7);
+    assert_eq!(value["by_command"][0], "web/b1 drain, the file says up");
+}
+
+#[test]
 fn the_socket_may_come_from_the_environment() {
     let Running { socket, dir: _dir, .. } = start();
     let binary = env!("CARGO_BIN_EXE_tidegate");
@@ -263,6 +282,73 @@ fn reload_prints_what_changed_or_fails_whole() {
     let (status, _, error) = run(&["reload", &other, "--socket", &socket]);
     assert_eq!(status, 1);
     assert!(error.contains("port wan: device") && error.contains("restart"), "{error}");
+}
+
+#[test]
+fn a_plan_is_printed_and_its_status_says_whether_there_is_something_to_do() {
+    let Running { dir, config, socket, workers } = start();
+    workers[0].counters.connections_active.set(12);
+    let (status, out, error) = run(&["plan", &config, "--socket", &socket]);
+    assert_eq!((status, error.as_str()), (0, ""));
+    assert!(out.starts_with(&format!("{config}: no changes\nconnections: 0 of 12 end\n")), "{out}");
+    let text = CONFIG.replace("10.1.0.11", "10.1.0.13").replace("weight = 7", "weight = 70");
+    let new = file(dir.path(), "new.toml", &text);
+    let (status, out, error) = run(&["plan", &new, "--socket", &socket]);
+    assert_eq!((status, error.as_str()), (2, ""));
+    let expected = format!(
+        "{new}: ~1 backend, 1 weight\n  ~ backend web/b1: address 10.1.0.11 -> 10.1.0.13\n  ~ backend web/b2: weight 7 -> 70\n\
+         TABLE OF SERVICE  SLOTS   MOVE    SHARE\nweb               65537  65537  100.00%\n\
+         connections: 12 of 12 end\n  12 of web/b1: it becomes another server, or its service another one\n\
+         compared with what runs, of {config}\n"
+    );
+    assert_eq!(out, expected);
+    let (status, out, _) = run(&["plan", &new, "--from", &config, "--json"]);
+    let plan: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (status, &plan["connections"], &plan["slots"][0]["moved"]),
+        (2, &serde_json::Value::Null, &65_537.into())
+    );
+    let restart = file(dir.path(), "restart.toml", &CONFIG.replace("net_null0", "net_null1"));
+    let (status, out, _) = run(&["plan", &restart, "--socket", &socket]);
+    assert_eq!(status, 2);
+    let words = "a reload will be refused:\n  ~ port wan: device net_null0 -> net_null1\nconnections: the restart ends all 12\n";
+    assert!(out.contains(words), "{out}");
+    let bad = file(dir.path(), "bad.toml", &CONFIG.replace("weight = 7", "weight = -7"));
+    for args in
+        [["plan", &bad, "--socket", &socket], ["plan", &bad, "--from", &config], ["plan", &config, "--from", &bad]]
+    {
+        let (status, out, error) = run(&args);
+        assert_eq!((status, out.as_str()), (78, ""));
+        assert!(error.contains("bad.toml:20:10: `weight` must be"), "{error}");
+    }
+    assert_eq!(run(&["plan"]).0, 2, "wrong usage, with a message on standard error and nothing else");
+}
+
+#[test]
+fn a_reload_can_wait_for_its_confirmation() {
+    let Running { dir, config, socket, .. } = start();
+    let other = file(dir.path(), "other.toml", &CONFIG.replace("weight = 7", "weight = 70"));
+    let asked = |args: &[&str]| run(&[args, &["--socket", &socket]].concat());
+    let (status, _, error) = asked(&["confirm"]);
+    assert_eq!(
+        (status, error.as_str()),
+        (1, "error: no reload waits for confirmation; `tidegate reload --confirm SECONDS` makes one that does\n")
+    );
+    let (status, out, _) = asked(&["reload", &other, "--confirm", "2m"]);
+    assert_eq!(status, 0);
+    assert!(out.contains("\n`tidegate confirm` within 120 s, or what was of ") && out.contains(&config), "{out}");
+    assert!(asked(&["show", "status"]).1.contains(&format!("\nunconfirmed {other}: taken back in ")));
+    let (status, _, error) = asked(&["reload"]);
+    assert_eq!(status, 1);
+    assert!(error.contains("`tidegate rollback` takes it back"), "{error}");
+    let (status, out, _) = asked(&["rollback"]);
+    assert_eq!((status, out), (0, format!("{config}: runs again, 1 weight\n  ~ backend web/b2: weight 70 -> 7\n")));
+    assert!(asked(&["show", "status"]).1.contains(&format!("did not stay:\n{other}: taken back, by command\n")));
+    asked(&["reload", &other, "--confirm", "60"]);
+    assert_eq!(asked(&["confirm"]), (0, format!("{other}: confirmed\n"), String::new()));
+    for bad in ["0", "soon", "25h"] {
+        assert_eq!(asked(&["reload", "--confirm", bad]).0, 2, "{bad}");
+    }
 }
 
 #[test]

@@ -144,12 +144,12 @@ fn every_call_is_known_to_the_help() {
             let known = |text: &String| text.split_whitespace().any(|word| word.trim_end_matches(',') == option);
             assert!(texts.iter().all(known), "tidegate {command} has no {option}, in: {call}");
         }
-        for file in words.iter().filter(|word| word.contains('/')) {
+        for file in words.iter().filter(|word| word.contains('/') && word.ends_with(".toml")) {
             good(&std::fs::read_to_string(Path::new(TOP).join(file)).unwrap());
         }
     }
     let named: BTreeSet<&str> = calls.iter().filter_map(|call| call.split_whitespace().next()).collect();
-    assert_eq!(named, BTreeSet::from(["check", "reload", "replay", "run", "show"]));
+    assert_eq!(named, BTreeSet::from(["backend", "check", "plan", "reload", "replay", "run", "show"]));
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
+use crate::control::status::CONFIRM_S_MAX;
+
 const VERSION: &str =
     concat!(env!("TIDEGATE_VERSION"), " (git ", env!("GIT_REVISION"), ", DPDK ", env!("DPDK_VERSION"), ")");
 
@@ -12,7 +14,7 @@ const AFTER_HELP: &str = "\
 Every option can also be set by the environment variable named beside it; the command line wins over the environment, \
 and that over the configuration file.
 
-Exit status: 0 done, 1 failed while running, 2 wrong usage, 78 bad configuration.";
+Exit status: 0 done, 1 failed while running, 2 wrong usage or, from plan, that there is something to do, 78 bad configuration.";
 
 /// A DPDK poll-mode packet load balancer.
 #[derive(Debug, Parser)]
@@ -50,11 +52,20 @@ pub enum Command {
         #[command(subcommand)]
         action: BackendAction,
     },
+    /// Say what a configuration file would change, and change nothing; exit status 2 if it would
+    Plan(Plan),
     /// Let a running tidegate take over a configuration file: all of it, or nothing
     Reload {
         /// Configuration file; the one given at start if left out
         file: Option<PathBuf>,
+        /// Go back to the configuration before unless `tidegate confirm` comes within this time
+        #[arg(long, env = "TIDEGATE_CONFIRM", value_name = "SECONDS", value_parser = window)]
+        confirm: Option<u32>,
     },
+    /// Let a reload stay that waits for its confirmation
+    Confirm,
+    /// Take a reload back that waits for its confirmation
+    Rollback,
 }
 
 /// What can be done to a backend.
@@ -124,6 +135,20 @@ pub struct Replay {
     pub events: Option<PathBuf>,
 }
 
+/// `tidegate plan`.
+#[derive(Debug, clap::Args)]
+pub struct Plan {
+    /// Configuration file to look at
+    #[arg(value_name = "NEW.toml")]
+    pub file: PathBuf,
+    /// Compare with this file, and ask no running tidegate
+    #[arg(long, env = "TIDEGATE_FROM", value_name = "OLD.toml")]
+    pub from: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, env = "TIDEGATE_JSON", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub json: bool,
+}
+
 /// `tidegate show`.
 #[derive(Debug, clap::Args)]
 pub struct Show {
@@ -164,6 +189,12 @@ pub enum What {
     Neighbors,
     /// The process: version, configuration, time since start
     Status,
+    /// The configuration in use, as a file that loads
+    Config {
+        /// Also the keys that are nobody else's business
+        #[arg(long, env = "TIDEGATE_SECRETS", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+        secrets: bool,
+    },
 }
 
 /// How grave log lines are.
@@ -185,6 +216,21 @@ fn seconds(text: &str) -> Result<f64, String> {
     let seconds = text.strip_suffix('s').unwrap_or(text).parse::<f64>().ok();
     let good = seconds.filter(|seconds| seconds.is_finite() && *seconds > 0.0);
     good.ok_or_else(|| "not a number of seconds above 0, such as 10 or 0.5".to_owned())
+}
+
+/// Whole seconds, with or without their unit, or minutes or hours.
+fn window(text: &str) -> Result<u32, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit_s = match unit {
+        "" | "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3600),
+        _ => None,
+    };
+    let seconds = number.parse::<u32>().ok().zip(unit_s).and_then(|(number, unit_s)| number.checked_mul(unit_s));
+    let good = seconds.filter(|seconds| (1..=CONFIRM_S_MAX).contains(seconds));
+    good.ok_or_else(|| "not a time from 1s to 24h in whole seconds, such as 60, 90s or 2m".to_owned())
 }
 
 /// `PORT=FILE`, or `FILE`; a path with a `=` in a file's name needs a `/` before it.
@@ -236,6 +282,14 @@ mod tests {
         assert_eq!(port_file("a.pcap"), Ok((None, "a.pcap".into())));
         assert_eq!(port_file("./a=b.pcap"), Ok((None, "./a=b.pcap".into())));
         assert!(port_file("wan=").is_err() && port_file("=a").is_err() && port_file("").is_err());
+    }
+
+    #[test]
+    fn windows_are_whole_seconds_up_to_a_day() {
+        assert_eq!(["60", "60s", "2m", "24h"].map(window), [Ok(60), Ok(60), Ok(120), Ok(86_400)]);
+        for bad in ["", "0", "0s", "-1", "1.5", "25h", "1d", "s", "60 s", "99999999999", "4294967295h", "2ä"] {
+            assert!(window(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

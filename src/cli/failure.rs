@@ -9,6 +9,9 @@ use crate::control::config::Errors;
 const RUNNING: u8 = 1;
 /// Exit status of a command that was called wrongly.
 const USAGE: u8 = 2;
+/// Exit status of `plan` when there is something to do. The same number as wrong usage, so a caller tells them
+/// apart by the output: with the one comes a plan on standard output, with the other a message on standard error.
+const CHANGES: u8 = 2;
 /// Exit status for a bad configuration: EX_CONFIG of sysexits.h.
 const CONFIGURATION: u8 = 78;
 /// What a shell shows for a process that SIGPIPE has ended: 128 + 13.
@@ -35,6 +38,11 @@ impl Failure {
     /// The configuration is not usable.
     pub fn configuration(message: impl Into<String>) -> Self {
         Self { status: CONFIGURATION, message: message.into() }
+    }
+
+    /// A plan was made, and there is something to do.
+    pub fn changes() -> Self {
+        Self { status: CHANGES, message: String::new() }
     }
 
     /// Whoever read the output has gone, which is no reason for a message.

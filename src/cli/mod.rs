@@ -6,6 +6,8 @@ mod client;
 mod failure;
 mod logging;
 mod output;
+mod plan;
+mod reload;
 mod replay;
 mod run;
 mod show;
@@ -17,7 +19,6 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::control::config;
-use crate::control::status::{ReloadReport, ReloadRequest};
 use args::{Args, Command};
 use client::Client;
 use failure::Failure;
@@ -46,7 +47,10 @@ fn dispatch(args: Args) -> Result<(), Failure> {
         }
         Command::Show(show) => show::show(&show, &Client::new(socket)),
         Command::Backend { action } => backend::backend(action, &Client::new(socket)),
-        Command::Reload { file } => reload(file.as_deref(), &Client::new(socket)),
+        Command::Plan(plan) => plan::plan(&plan, &Client::new(socket)),
+        Command::Reload { file, confirm } => reload::reload(file.as_deref(), confirm, &Client::new(socket)),
+        Command::Confirm => reload::confirm(&Client::new(socket)),
+        Command::Rollback => reload::roll_back(&Client::new(socket)),
     }
 }
 
@@ -56,18 +60,4 @@ fn check(file: &Path) -> Result<(), Failure> {
         output::error_line(&format!("warning: {warning}"));
     }
     output::print(&format!("{report}\n"))
-}
-
-fn reload(file: Option<&Path>, client: &Client) -> Result<(), Failure> {
-    // The other process has another working directory.
-    let path = file.map(std::path::absolute).transpose().map_err(|error| Failure::running(error.to_string()))?;
-    let report: ReloadReport = client.post("/v1/reload", &ReloadRequest { path })?;
-    for warning in &report.warnings {
-        output::error_line(&format!("warning: {warning}"));
-    }
-    let mut text = format!("{}: {}\n", report.path, report.summary);
-    for change in &report.changes {
-        text.push_str(&format!("  {change}\n"));
-    }
-    output::print(&text)
 }

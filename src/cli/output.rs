@@ -1,6 +1,7 @@
 //! The two ways out: standard output and standard error.
 
 use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 
@@ -15,6 +16,14 @@ pub fn print(text: &str) -> Result<(), Failure> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::broken_pipe()),
         Err(error) => Err(Failure::running(format!("error: cannot write to standard output: {error}"))),
     }
+}
+
+/// The path as another process finds it.
+///
+/// # Errors
+/// The working directory is gone.
+pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::running(format!("error: {}: {error}", path.display())))
 }
 
 /// Writes a line to standard error; if that fails there is nobody to tell.

@@ -29,6 +29,7 @@ pub fn show(args: &Show, client: &Client) -> Result<(), Failure> {
         What::Latency => "/v1/latency".to_owned(),
         What::Neighbors => "/v1/neighbors".to_owned(),
         What::Status => "/v1/status".to_owned(),
+        What::Config { secrets } => format!("/v1/config{}", if secrets { "?secrets" } else { "" }),
     };
     let body = client.get(&path)?;
     let text = if args.json { body + "\n" } else { render(args.what, &body)? };
@@ -46,6 +47,7 @@ fn render(what: What, body: &str) -> Result<String, Failure> {
         What::Latency => latency(&read::<Latency>(body)?),
         What::Neighbors => neighbors(&read::<Neighbors>(body)?),
         What::Status => status(&read::<Status>(body)?),
+        What::Config { .. } => read::<ConfigText>(body)?.text,
     })
 }
 
@@ -305,8 +307,14 @@ fn status(answer: &Status) -> String {
     if let Some(tables) = &answer.tables {
         text.push_str(&format!("tables      {tables}\n"));
     }
+    if let Some(Unconfirmed { path, before, left_s }) = &answer.unconfirmed {
+        let left_s = left_s.ceil();
+        text.push_str(&format!(
+            "unconfirmed {path}: taken back in {left_s} s unless confirmed, then {before} runs again\n"
+        ));
+    }
     if let Some(error) = &answer.reload_error {
-        text.push_str(&format!("the last reload was refused:\n{error}\n"));
+        text.push_str(&format!("the last reload did not stay:\n{error}\n"));
     }
     text
 }

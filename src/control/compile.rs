@@ -59,6 +59,22 @@ impl Compiler {
         Self { workers, ports, hash_key, registry: Registry::default(), generation: 0 }
     }
 
+    /// One for a look ahead at `config`, which may need a restart: it knows the same backends, and this one's work goes on
+    /// as if nothing had been asked.
+    pub fn look_ahead(&self, config: &Config) -> Self {
+        let known = |(at, port): (usize, &config::Port)| {
+            let unknown = || PortFacts { mac: port.mac.unwrap_or(UNKNOWN_MAC), host: false, rss: None };
+            self.ports.get(at).cloned().unwrap_or_else(unknown)
+        };
+        Self {
+            workers: self.workers,
+            ports: config.ports.iter().enumerate().map(known).collect(),
+            hash_key: config.dataplane.hash_key.map_or(self.hash_key, HashKey::from_bytes),
+            registry: self.registry.clone(),
+            generation: self.generation,
+        }
+    }
+
     /// The snapshot of `config` and `overrides`; costly parts are taken over from `previous` where they are the same.
     ///
     /// # Errors
@@ -93,6 +109,9 @@ impl Compiler {
         self.registry.id(&backend_key(service, backend))
     }
 }
+
+/// Of a port that does not run.
+const UNKNOWN_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0]);
 
 /// The sizes of one worker's shard: connections are shared out evenly.
 pub fn shard_config(config: &Config, worker: WorkerId, boot_key: HashKey) -> ShardConfig {

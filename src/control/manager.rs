@@ -19,6 +19,7 @@ use super::checksums::Partial;
 use super::commands::{self, Commands};
 use super::compile::{CompileError, Compiler};
 use super::config::{self, Config, Errors, KeyChange, diff};
+use super::confirm::Pending;
 use super::drains::Drains;
 use super::flaps::Flaps;
 use super::floods::{Floods, Line};
@@ -26,9 +27,10 @@ use super::gauge::Gauges;
 use super::ghosts::{self, Ghosts};
 use super::overrides::Overrides;
 use super::passive::Passive;
+use super::plan::Basis;
 use super::recovery::Recoveries;
 use super::state_file::StateFile;
-use super::status::{PortStatus, ReloadReport};
+use super::status::{PortStatus, ReloadReport, Unconfirmed};
 use super::text;
 use crate::lb::handle::WorkerHandle;
 use crate::lb::publish::Published;
@@ -75,6 +77,7 @@ pub struct Manager {
     pub(super) standings: HashMap<Key, Standing>,
     pub(super) progress: Vec<Progress>,
     pub(super) gauges: Gauges,
+    pub(super) pending: Option<Pending>,
     partial: Partial,
     state_file: StateFile,
     /// What is in the state file.
@@ -116,6 +119,13 @@ pub enum ReloadError {
     /// Reading it might never end.
     #[error("{0}: not a regular file; name a file that can be read again")]
     NotAFile(String),
+    /// One reload at a time can be taken back, and it is clear to what.
+    #[error(
+        "a reload of {} waits for confirmation for {:.0} s more; `tidegate confirm` lets it stay, `tidegate rollback` \
+         takes it back, and then the next one is possible",
+        .0.path, .0.left_s
+    )]
+    Unconfirmed(Unconfirmed),
     /// Something that is fixed at start differs.
     #[error(
         "{path}: these keys cannot change without a restart: {}; restart tidegate, or set them back",
@@ -182,6 +192,7 @@ impl Manager {
             times: Keeper::default(),
             progress: vec![Progress::default(); workers.len()],
             gauges: Gauges::start(started),
+            pending: None,
             partial: Partial::default(),
             started,
             config_path,
@@ -217,20 +228,32 @@ impl Manager {
     pub fn reload(&mut self, path: Option<&Path>) -> Result<ReloadReport, ReloadError> {
         let path = self.reload_path(path);
         let loaded = load(&path);
-        self.take_over(&path, loaded)
+        self.take_over(&path, loaded, None)
     }
 
-    /// The second half of a reload: `loaded` is what [`load`] made of the file at `path`.
+    /// The second half of a reload: `loaded` is what [`load`] made of the file at `path`. It is taken back after `window`
+    /// unless it is confirmed before.
     ///
     /// # Errors
     /// Why nothing has changed.
-    pub fn take_over(&mut self, path: &Path, loaded: Result<Config, ReloadError>) -> Result<ReloadReport, ReloadError> {
-        match loaded.and_then(|config| self.apply(path, config)) {
-            Ok(report) => {
+    pub fn take_over(
+        &mut self,
+        path: &Path,
+        loaded: Result<Config, ReloadError>,
+        window: Option<Duration>,
+    ) -> Result<ReloadReport, ReloadError> {
+        let before = window.map(|window| (self.before(), window));
+        let free = self.unconfirmed().map_or(Ok(()), |waits| Err(ReloadError::Unconfirmed(waits)));
+        match free.and(loaded).and_then(|config| self.apply(path, config)) {
+            Ok(mut report) => {
                 let ReloadReport { path, summary, generation, .. } = &report;
                 info!(path, summary, generation, "reload of {path}: {summary} (generation {generation})");
                 report.warnings.iter().for_each(|warning| warn!("{warning}"));
                 self.reload_error = None;
+                if let Some((before, window)) = before {
+                    self.wait_for_confirmation(before, window);
+                    report.unconfirmed = self.unconfirmed();
+                }
                 Ok(report)
             }
             Err(error) => {
@@ -242,25 +265,15 @@ impl Manager {
         }
     }
 
-    fn apply(&mut self, path: &Path, config: Config) -> Result<ReloadReport, ReloadError> {
+    pub(super) fn apply(&mut self, path: &Path, config: Config) -> Result<ReloadReport, ReloadError> {
         let name = path.display().to_string();
         let keys = self.config.needs_restart(&config);
         if !keys.is_empty() {
             return Err(ReloadError::NeedsRestart { path: name, keys });
         }
-        let mut overrides = self.overrides.clone();
-        let forgotten = unproven(&self.config, &config);
-        for (service, backend) in &forgotten {
-            overrides.set_health(service, backend, None);
-        }
-        overrides.retain(&config);
-        // What another server did is no fault of the one that has its name now.
-        overrides.set_free(&moved(&self.config, &config));
-        let now = Instant::now();
-        let (ghosts, mut notes) =
-            ghosts::after(&overrides.ghosts, &self.config, &config, |s, b| self.serving(s, b), now);
-        overrides.ghosts = ghosts;
-        overrides.judge(&config);
+        let serving = |s: &config::Service, b: &config::Backend| self.serving(s, b);
+        let carried = carry_over(&self.config, &self.overrides, &config, serving, Instant::now());
+        let Carried { mut overrides, forgotten, mut notes } = carried;
         let refused = |source| ReloadError::Compile { path: name.clone(), source };
         let generation = match publish(&mut self.compiler, &self.published, &config, &overrides) {
             Err(CompileError::Backends(_)) if !overrides.ghosts.is_empty() => {
@@ -287,7 +300,14 @@ impl Manager {
         warnings.extend(self.note_commands(before.commands(), &old));
         note_ghosts(&notes);
         let lines = changes.lines().into_iter().chain(notes.iter().map(|note| format!("~ {note}")));
-        Ok(ReloadReport { path: name, generation, summary: changes.to_string(), changes: lines.collect(), warnings })
+        Ok(ReloadReport {
+            path: name,
+            generation,
+            summary: changes.to_string(),
+            changes: lines.collect(),
+            warnings,
+            unconfirmed: None,
+        })
     }
 
     /// What the checks say of a backend; `None` before their first result.
@@ -403,6 +423,19 @@ impl Manager {
         self.times.look(&snapshot, team.workers(), of, &team.times);
     }
 
+    /// What runs, for a look ahead on another thread.
+    pub fn basis(&self) -> Basis {
+        let from = format!("what runs, of {}", self.loaded.display());
+        Basis {
+            from,
+            config: self.config.clone(),
+            overrides: self.overrides.clone(),
+            compiler: self.compiler.look_ahead(&self.config),
+            snapshot: self.published.current(),
+            workers: Some(self.workers.clone()),
+        }
+    }
+
     /// Time since the start.
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
@@ -431,6 +464,39 @@ pub fn load(path: &Path) -> Result<Config, ReloadError> {
         return Err(ReloadError::NotAFile(path.display().to_string()));
     }
     Ok(Config::load(path)?)
+}
+
+/// What goes on from one configuration to the next.
+pub(super) struct Carried {
+    /// What is known of backends beside the file.
+    pub(super) overrides: Overrides,
+    /// Backends whose health is unknown again.
+    pub(super) forgotten: HashSet<Key>,
+    /// What becomes of connections of backends that are removed or back.
+    pub(super) notes: Vec<ghosts::Note>,
+}
+
+/// What is left of `overrides` when `new` takes the place of `old`; `serving` has the connections of a backend, if they get
+/// packets.
+pub(super) fn carry_over(
+    old: &Config,
+    overrides: &Overrides,
+    new: &Config,
+    serving: impl Fn(&config::Service, &config::Backend) -> Option<u64>,
+    now: Instant,
+) -> Carried {
+    let mut overrides = overrides.clone();
+    let forgotten = unproven(old, new);
+    for (service, backend) in &forgotten {
+        overrides.set_health(service, backend, None);
+    }
+    overrides.retain(new);
+    // What another server did is no fault of the one that has its name now.
+    overrides.set_free(&moved(old, new));
+    let (ghosts, notes) = ghosts::after(&overrides.ghosts, old, new, serving, now);
+    overrides.ghosts = ghosts;
+    overrides.judge(new);
+    Carried { overrides, forgotten, notes }
 }
 
 /// Backends of `old` about which its checks say nothing any more under `new`: gone, elsewhere, or no longer checked.

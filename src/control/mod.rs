@@ -6,6 +6,7 @@ pub mod checksums;
 pub mod commands;
 pub mod compile;
 pub mod config;
+pub mod confirm;
 mod drains;
 #[cfg(test)]
 mod fixture;
@@ -20,6 +21,7 @@ pub mod manager;
 pub mod memory;
 pub mod overrides;
 mod passive;
+pub mod plan;
 mod quantiles;
 #[cfg(test)]
 mod random;

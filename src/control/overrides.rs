@@ -50,6 +50,15 @@ impl Overrides {
         self.commands.set((service.to_owned(), backend.to_owned()), command);
     }
 
+    /// Takes over what commands said of backends by `before` and say no more.
+    pub fn restore_commands(&mut self, before: &Self) {
+        for (key, command) in before.commands.iter() {
+            let now = self.command(&key.0, &key.1);
+            let (state, weight) = (now.state.or(command.state), now.weight.or(command.weight));
+            self.commands.set(key.clone(), Command { state, weight });
+        }
+    }
+
     /// Notes which state is wanted of a backend by command.
     pub fn set_state(&mut self, service: &str, backend: &str, state: State) {
         let command = Command { state: Some(state), ..self.command(service, backend) };

@@ -104,6 +104,8 @@ pub fn file(random: &mut Random) -> String {
 pub fn services(random: &mut Random, text: &mut String, all_keys: bool) {
     let mut taken = HashSet::new();
     let mut pinged = HashSet::new();
+    // Services that may share an end have to agree on them.
+    let local_ports = if all_keys { random.of(&["", "local_ports = '2000-3000'"]) } else { "" };
     for n in 0..6 {
         let is_v6 = random.one_in(3);
         let vip =
@@ -122,7 +124,7 @@ pub fn services(random: &mut Random, text: &mut String, all_keys: bool) {
         }
         if mode == "full-nat" {
             let more = random.of(&["", ", '10.1.0.101'"]);
-            writeln!(text, "local_addresses = ['10.1.0.100', 'fd01::100'{more}]").unwrap();
+            writeln!(text, "local_addresses = ['10.1.0.100', 'fd01::100'{more}]\n{local_ports}").unwrap();
         }
         if mode == "full-nat" && protocol == "tcp" && random.one_in(3) {
             writeln!(text, "client_address = '{}'", random.of(&["toa", "proxy-v2"])).unwrap();
@@ -146,7 +148,6 @@ fn service_keys(random: &mut Random, text: &mut String, has_port: bool) {
             "tunnel_ttl = 7",
             "gue_port = 6081",
             "mtu_policy = 'clamp'",
-            "local_ports = '2000-3000'",
             "reset_idle = true",
             "reset_unknown = true",
             "unreachable = true",

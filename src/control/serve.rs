@@ -10,10 +10,12 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use super::api::{self, Places, SocketError};
-use super::config;
+use super::config::{self, Config};
+use super::confirm::RollbackError;
 use super::health::{Doors, Supervisor, Ways};
 use super::manager::{self, CommandError, Manager, ReloadError};
-use super::status::{BackendReport, BackendRequest, ReloadReport};
+use super::plan::Plan;
+use super::status::{BackendReport, BackendRequest, PlanRequest, ReloadReport, ReloadRequest};
 
 /// What the command line adds to the configuration.
 #[derive(Clone, Debug, Default)]
@@ -70,13 +72,14 @@ impl Shared {
     ///
     /// # Errors
     /// Why nothing has changed.
-    pub async fn reload(&self, path: Option<PathBuf>) -> Result<ReloadReport, ReloadError> {
+    pub async fn reload(&self, request: ReloadRequest) -> Result<ReloadReport, ReloadError> {
         let _turn = self.reloads.lock().await;
-        let path = self.manager().reload_path(path.as_deref());
+        let path = self.manager().reload_path(request.path.as_deref());
+        let window = request.confirm_s.map(|seconds| Duration::from_secs(seconds.into()));
         let file = path.clone();
         let loaded = tokio::task::spawn_blocking(move || manager::load(&file)).await;
         let loaded = loaded.unwrap_or_else(|_| Err(ReloadError::NotAFile(path.display().to_string())));
-        let mut report = self.manager().take_over(&path, loaded)?;
+        let mut report = self.manager().take_over(&path, loaded, window)?;
         self.reloaded.notify_one();
         report.warnings.extend(self.keep().await);
         Ok(report)
@@ -101,6 +104,34 @@ impl Shared {
         let failure = written.unwrap_or_else(|error| Err(error.to_string())).err()?;
         warn!("{failure}");
         Some(failure)
+    }
+
+    /// Takes a reload that waits for confirmation back.
+    ///
+    /// # Errors
+    /// Why nothing has changed.
+    pub async fn roll_back(&self) -> Result<ReloadReport, RollbackError> {
+        let _turn = self.reloads.lock().await;
+        let mut report = self.manager().roll_back()?;
+        self.reloaded.notify_one();
+        report.warnings.extend(self.keep().await);
+        Ok(report)
+    }
+
+    /// What a file would change, without changing anything; takes its time, so for a thread that may block.
+    ///
+    /// # Errors
+    /// Why it could not be taken over, a restart or none.
+    pub fn plan(&self, request: PlanRequest) -> Result<Plan, ReloadError> {
+        let (path, config) = match request {
+            PlanRequest { text: Some(text), .. } => ("the text".to_owned(), Config::parse(&text, "text")?),
+            PlanRequest { path, .. } => {
+                let path = self.manager().reload_path(path.as_deref());
+                (path.display().to_string(), manager::load(&path)?)
+            }
+        };
+        let basis = self.manager().basis();
+        basis.plan(&path, &config).map_err(|source| ReloadError::Compile { path, source })
     }
 }
 
@@ -143,6 +174,7 @@ pub(super) async fn run(
     // After a pause of the whole process the workers get their time before they are judged again.
     every_second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ended = loop {
+        let unconfirmed_until = shared.manager().unconfirmed_until().map(Instant::from_std);
         tokio::select! {
             biased;
             _ = terminate.recv() => break Ended::Signal("SIGTERM"),
@@ -154,7 +186,14 @@ pub(super) async fn run(
             _ = hangup.recv() => {
                 let shared = shared.clone();
                 // Its result is logged where it happens.
-                tokio::spawn(async move { shared.reload(None).await.is_ok() });
+                tokio::spawn(async move { shared.reload(ReloadRequest::default()).await.is_ok() });
+            }
+            () = at(unconfirmed_until) => {
+                if shared.manager().roll_back_if_due() {
+                    sync(&mut supervisor, &shared);
+                    let shared = shared.clone();
+                    tokio::spawn(async move { shared.keep().await });
+                }
             }
             changes = supervisor.changes() => {
                 if let Err(error) = shared.manager().set_health(&changes) {
@@ -172,13 +211,14 @@ pub(super) async fn run(
             }
         }
     };
+    shared.manager().note_end();
     server.abort();
     // Waits until the socket's file is gone.
     _ = server.await;
     Ok(ended)
 }
 
-async fn bind(options: &ServeOptions, config: &config::Config) -> Result<api::Socket, SocketError> {
+async fn bind(options: &ServeOptions, config: &Config) -> Result<api::Socket, SocketError> {
     let configured = config.control.socket.clone();
     let explicit = options.socket.is_some() || configured != config::Control::default().socket;
     api::bind(&options.socket.clone().unwrap_or(configured), explicit, &Places::of_process()).await
@@ -188,7 +228,7 @@ async fn bind(options: &ServeOptions, config: &config::Config) -> Result<api::So
 ///
 /// # Errors
 /// Why it will not.
-pub fn check(options: &ServeOptions, config: &config::Config) -> Result<(), ServeError> {
+pub fn check(options: &ServeOptions, config: &Config) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async { bind(options, config).await.map(drop) })?;
     Ok(())

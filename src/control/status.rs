@@ -32,8 +32,22 @@ pub struct Status {
     /// What backs the connection tables.
     #[serde(default)]
     pub tables: Option<TableMemory>,
-    /// Why the last reload was refused, if it was.
+    /// Why the last reload was refused or taken back, if it was.
     pub reload_error: Option<String>,
+    /// The reload that waits for confirmation.
+    #[serde(default)]
+    pub unconfirmed: Option<Unconfirmed>,
+}
+
+/// A reload that is taken back unless it is confirmed in time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Unconfirmed {
+    /// The file that was loaded.
+    pub path: String,
+    /// The file that what ran before came from, and runs again then.
+    pub before: String,
+    /// Seconds that are left.
+    pub left_s: f64,
 }
 
 /// `GET /v1/services`.
@@ -347,6 +361,44 @@ pub struct ReloadRequest {
     /// The file to load; the one given at start if left out.
     #[serde(default)]
     pub path: Option<std::path::PathBuf>,
+    /// Seconds after which it is taken back unless it is confirmed before; left out, it stays.
+    #[serde(default)]
+    pub confirm_s: Option<u32>,
+}
+
+/// Longest time in seconds that a reload can wait for its confirmation: a day.
+pub const CONFIRM_S_MAX: u32 = 86_400;
+
+/// Body of `POST /v1/plan`: one of the two.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRequest {
+    /// The file to look at.
+    #[serde(default)]
+    pub path: Option<std::path::PathBuf>,
+    /// What would be in it.
+    #[serde(default)]
+    pub text: Option<String>,
+}
+
+/// `GET /v1/config`: what is in use, as a file that loads.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConfigText {
+    /// The file that it came from.
+    pub loaded: String,
+    /// TOML, with what commands have changed as comments.
+    pub text: String,
+    /// The same, read: tables, lists and values.
+    pub config: serde_json::Value,
+    /// Backends that do something else than the file says, by command.
+    pub by_command: Vec<String>,
+}
+
+/// What a confirmation did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmed {
+    /// The file whose configuration stays.
+    pub path: String,
 }
 
 /// Body of `POST /v1/backends`.
@@ -394,7 +446,7 @@ pub struct BackendReport {
 }
 
 /// What a reload did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReloadReport {
     /// The file that was loaded.
     pub path: String,
@@ -406,6 +458,9 @@ pub struct ReloadReport {
     pub changes: Vec<String>,
     /// What is allowed but probably not meant.
     pub warnings: Vec<String>,
+    /// Set if it is taken back unless it is confirmed in time.
+    #[serde(default)]
+    pub unconfirmed: Option<Unconfirmed>,
 }
 
 /// Body of every answer that is not 2xx.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use super::config::{Backend, Service, State};
+use super::config::{Backend, Printing, Service, State};
 use super::ghosts::Ghost;
 use super::manager::{Manager, Progress};
 use super::stats::{BackendStats, table_memory};
@@ -30,6 +30,23 @@ impl Manager {
             workers: self.workers.len().try_into().unwrap_or(u16::MAX),
             tables: table_memory(&self.workers),
             reload_error: self.reload_error.clone(),
+            unconfirmed: self.unconfirmed(),
+        }
+    }
+
+    /// `GET /v1/config`.
+    pub fn config_text(&self, secrets: bool) -> ConfigText {
+        let notes = |service: &Service, backend: &Backend| {
+            let said = self.overrides.command(&service.name, &backend.name).against(backend);
+            if said.is_empty() { Vec::new() } else { vec![format!("by command: {said}")] }
+        };
+        let text = self.config.print(&Printing { secrets, notes: &notes });
+        let loaded = self.loaded.display().to_string();
+        ConfigText {
+            config: toml::from_str(&text).unwrap_or_default(),
+            text: format!("# What runs, of {loaded}\n\n{text}"),
+            by_command: self.overrides.commands().differences(&self.config),
+            loaded,
         }
     }
 

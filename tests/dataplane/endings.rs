@@ -70,6 +70,59 @@ fn reloads_keep_connections_and_refuse_bad_files() {
 }
 
 #[test]
+fn a_plan_comes_true_and_a_reload_that_nobody_confirms_goes_back() {
+    let setup = endless(2, "gre");
+    let mut running = setup.start(&[]);
+    running.wait_until("all connections are there", |r| active(r) == 1024);
+    let gone = of_t4(&running, "b11");
+    assert!(gone > 40 && gone + of_t4(&running, "b12") + of_t4(&running, "b13") == 256, "{gone}");
+    let (new, old) = (setup.path("new.toml"), setup.path("tidegate.toml"));
+    let removed = "[[service.backend]]\nname = \"b11\"\naddress = \"10.1.0.11\"\n";
+    std::fs::write(&new, std::fs::read_to_string(&old).unwrap().replacen(removed, "", 1)).unwrap();
+    let (new, old) = (new.to_str().unwrap(), old.to_str().unwrap());
+
+    let output = running.ask(&["plan", new, "--json"]);
+    assert_eq!(output.status.code(), Some(2));
+    let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&plan["connections"]["total"], &plan["connections"]["touched"]),
+        (&1024.into(), &gone.into()),
+        "{plan}"
+    );
+    assert_eq!(plan["slots"].as_array().unwrap().len(), 1, "{plan}");
+    assert_eq!(of_t4(&running, "b11"), gone, "nothing has changed");
+
+    // In a tunnel mode each connection that ends opens again elsewhere with its next packet.
+    assert!(running.ask(&["reload", new, "--confirm", "2"]).status.success());
+    running.wait_until("the clients have other backends", |r| of_t4(r, "b12") + of_t4(r, "b13") == 256);
+    running.wait_until("it is taken back", |r| r.show("status")["unconfirmed"].is_null());
+    assert_eq!(running.show("status")["loaded"], old);
+    assert!(running.log().contains("new.toml taken back, not confirmed in time"), "{}", running.log());
+    wait_for_traffic(&mut running);
+    assert_eq!(running.show("services")["services"][0]["backends"].as_array().unwrap().len(), 3);
+    assert_eq!(of_t4(&running, "b11"), 0, "who has a backend stays there");
+
+    // The end of the process leaves no trace of a reload that waits.
+    assert!(running.ask(&["reload", new, "--confirm", "1h"]).status.success());
+    running.signal("TERM");
+    let ended = running.wait();
+    ended.assert_sound();
+    assert_eq!(ended.number("/connections/created"), 1024 + gone);
+    assert!(ended.log.contains("had to be confirmed: the next start reads"), "{}", ended.log);
+}
+
+fn active(running: &Running) -> u64 {
+    running.show("workers")["workers"].as_array().unwrap().iter().map(|w| w["connections"].as_u64().unwrap()).sum()
+}
+
+/// Connections of a backend of the first service.
+fn of_t4(running: &Running, name: &str) -> u64 {
+    let backends = running.show("backends")["backends"].as_array().unwrap().clone();
+    let found = backends.iter().find(|b| b["service"] == "t4" && b["name"] == name);
+    found.map_or(0, |b| b["connections"].as_u64().unwrap())
+}
+
+#[test]
 fn a_kill_leaves_nothing_in_the_way() {
     let setup = endless(2, "nat");
     let mut running = setup.start(&[]);

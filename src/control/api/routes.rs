@@ -10,12 +10,14 @@ use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::ask;
+use crate::control::confirm::RollbackError;
 use crate::control::manager::{CommandError, Manager, ReloadError};
 use crate::control::serve::Shared;
-use crate::control::status::{ApiError, BackendRequest, Ports, ReloadRequest};
+use crate::control::status::{ApiError, BackendRequest, CONFIRM_S_MAX, PlanRequest, Ports, ReloadRequest};
 
 /// Bytes of the largest request body.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -46,15 +48,19 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/backends", get(|app: App| view(app, |m| m.backends())).post(command))
         .route("/workers", get(|app: App| view(app, |m| m.workers())))
         .route("/latency", get(|app: App| view(app, |m| m.latency())))
+        .route("/config", get(config))
         .route("/drops", get(drops))
         .route("/ports", get(ports))
         .route("/connections", get(connections))
         .route("/neighbors", get(neighbors))
+        .route("/plan", post(plan))
         .route("/reload", post(reload))
+        .route("/confirm", post(confirm))
+        .route("/rollback", post(roll_back))
         .method_not_allowed_fallback(async || {
             Refusal(
                 StatusCode::METHOD_NOT_ALLOWED,
-                "this path needs another method: POST for reload and backends, else GET".into(),
+                "this path needs another method: POST to do something, else GET".into(),
             )
         });
     Router::new()
@@ -78,8 +84,25 @@ struct DropsQuery {
 
 async fn drops(State(shared): App, query: Result<Query<DropsQuery>, QueryRejection>) -> Answer {
     let Query(query) = query.map_err(bad_query)?;
-    let all = query.all.is_some_and(|value| value != "false" && value != "0");
-    Ok(Json(shared.manager().drops(all)).into_response())
+    Ok(Json(shared.manager().drops(is_set(query.all.as_deref()))).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigQuery {
+    /// Present, whatever its value, to have secrets as they are.
+    secrets: Option<String>,
+}
+
+async fn config(State(shared): App, query: Result<Query<ConfigQuery>, QueryRejection>) -> Answer {
+    let Query(query) = query.map_err(bad_query)?;
+    let text = shared.manager().config_text(is_set(query.secrets.as_deref()));
+    Ok(Json(text).into_response())
+}
+
+/// Whether a flag is in the query, and not as an explicit no.
+fn is_set(value: Option<&str>) -> bool {
+    value.is_some_and(|value| value != "false" && value != "0")
 }
 
 async fn ports(State(shared): App) -> Answer {
@@ -121,30 +144,32 @@ async fn neighbors(State(shared): App) -> Answer {
 }
 
 async fn reload(State(shared): App, body: Result<Bytes, BytesRejection>) -> Answer {
-    let body = body.map_err(|rejection| Refusal(rejection.status(), rejection.body_text()))?;
-    let request: ReloadRequest = if body.trim_ascii().is_empty() {
-        ReloadRequest::default()
-    } else {
-        serde_json::from_slice(&body).map_err(|error| {
-            Refusal(StatusCode::BAD_REQUEST, format!("the body is not like {{\"path\": \"FILE\"}}: {error}"))
-        })?
-    };
-    let report = shared.reload(request.path).await.map_err(|error| {
-        let status = match &error {
-            ReloadError::Config(_) | ReloadError::NotAFile(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            ReloadError::NeedsRestart { .. } | ReloadError::Compile { .. } => StatusCode::CONFLICT,
-        };
-        Refusal(status, error.to_string())
+    let request: ReloadRequest = read(body, "{\"path\": \"FILE\", \"confirm_s\": 60}")?.unwrap_or_default();
+    if request.confirm_s.is_some_and(|seconds| !(1..=CONFIRM_S_MAX).contains(&seconds)) {
+        let message = format!("`confirm_s` must be 1 to {CONFIRM_S_MAX} seconds");
+        return Err(Refusal(StatusCode::BAD_REQUEST, message));
+    }
+    let report = shared.reload(request).await.map_err(refused)?;
+    Ok(Json(report).into_response())
+}
+
+async fn confirm(State(shared): App) -> Answer {
+    let confirmed = shared.manager().confirm();
+    Ok(Json(confirmed.map_err(|error| Refusal(StatusCode::CONFLICT, error.to_string()))?).into_response())
+}
+
+async fn roll_back(State(shared): App) -> Answer {
+    let report = shared.roll_back().await.map_err(|error| match error {
+        RollbackError::NothingWaits(error) => Refusal(StatusCode::CONFLICT, error.to_string()),
+        RollbackError::Reload(error) => refused(error),
     })?;
     Ok(Json(report).into_response())
 }
 
 async fn command(State(shared): App, body: Result<Bytes, BytesRejection>) -> Answer {
-    let body = body.map_err(|rejection| Refusal(rejection.status(), rejection.body_text()))?;
-    let request: BackendRequest = serde_json::from_slice(&body).map_err(|error| {
-        let like = "{\"backend\": \"SERVICE/BACKEND\", \"action\": \"drain\"}";
-        Refusal(StatusCode::BAD_REQUEST, format!("the body is not like {like}: {error}"))
-    })?;
+    let shape = "{\"backend\": \"SERVICE/BACKEND\", \"action\": \"drain\"}";
+    let missing = || Refusal(StatusCode::BAD_REQUEST, format!("the body is not like {shape}: it is empty"));
+    let request: BackendRequest = read(body, shape)?.ok_or_else(missing)?;
     let report = shared.command(&request).await.map_err(|error| {
         let status = match &error {
             CommandError::Unknown(_) => StatusCode::NOT_FOUND,
@@ -154,6 +179,36 @@ async fn command(State(shared): App, body: Result<Bytes, BytesRejection>) -> Ans
         Refusal(status, error.to_string())
     })?;
     Ok(Json(report).into_response())
+}
+
+async fn plan(State(shared): App, body: Result<Bytes, BytesRejection>) -> Answer {
+    const SHAPE: &str = "{\"path\": \"FILE\"} or {\"text\": \"[[port]] ...\"}";
+    let request: PlanRequest = read(body, SHAPE)?.unwrap_or_default();
+    if request.path.is_some() && request.text.is_some() {
+        return Err(Refusal(StatusCode::BAD_REQUEST, format!("the body is not like {SHAPE}: it has both")));
+    }
+    let plan = blocking(move || shared.plan(request)).await?.map_err(refused)?;
+    Ok(Json(plan).into_response())
+}
+
+/// The body as JSON; `None` if there is none.
+fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>, shape: &str) -> Result<Option<T>, Refusal> {
+    let body = body.map_err(|rejection| Refusal(rejection.status(), rejection.body_text()))?;
+    if body.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let bad = |error| Refusal(StatusCode::BAD_REQUEST, format!("the body is not like {shape}: {error}"));
+    serde_json::from_slice(&body).map(Some).map_err(bad)
+}
+
+fn refused(error: ReloadError) -> Refusal {
+    let status = match &error {
+        ReloadError::Config(_) | ReloadError::NotAFile(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        ReloadError::NeedsRestart { .. } | ReloadError::Compile { .. } | ReloadError::Unconfirmed(_) => {
+            StatusCode::CONFLICT
+        }
+    };
+    Refusal(status, error.to_string())
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {

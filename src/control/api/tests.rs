@@ -11,7 +11,9 @@ use serde_json::Value;
 use super::*;
 use crate::control::fixture::{Answering, CONFIG, CONNECTIONS, edited, file, manager};
 use crate::control::serve::{self, Ended, ServeOptions};
+use crate::lb::handle::WorkerHandle;
 use crate::lb::latency::PacketClass;
+use crate::lb::snapshot::Snapshot;
 use crate::lb::verdict::DropReason;
 
 /// A management thread with its socket, and workers that answer if asked to.
@@ -20,7 +22,9 @@ struct Bench {
     socket: PathBuf,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<Ended>>,
-    _workers: Option<Answering>,
+    workers: Vec<WorkerHandle>,
+    snapshot: Arc<Snapshot>,
+    _answering: Option<Answering>,
 }
 
 impl Bench {
@@ -35,7 +39,7 @@ impl Bench {
         let snapshot = manager.snapshot();
         let b1 = snapshot.backends().find(|b| &*b.name == "b1").unwrap().id;
         handles[1].counters.backend(b1).unwrap().packets.add(3);
-        let workers = workers_answer.then(|| Answering::start(&handles, b1));
+        let answering = workers_answer.then(|| Answering::start(&handles, b1));
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let options = ServeOptions { socket: Some(socket.clone()), for_seconds: Some(60.0), ..Default::default() };
         let thread = std::thread::spawn(move || {
@@ -47,7 +51,7 @@ impl Bench {
             assert!(started.elapsed() < Duration::from_secs(5), "no socket");
             std::thread::sleep(Duration::from_millis(5));
         }
-        Self { dir, socket, stop: Some(stop), thread: Some(thread), _workers: workers }
+        Self { dir, socket, stop: Some(stop), thread: Some(thread), workers: handles, snapshot, _answering: answering }
     }
 
     fn request(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
@@ -200,6 +204,84 @@ fn a_backend_is_changed_by_command() {
 }
 
 #[test]
+fn a_plan_tells_what_a_file_would_change_and_changes_nothing() {
+    let bench = Bench::start(false);
+    bench.workers[1].counters.connections_active.set(5);
+    let b1 = bench.snapshot.backends().find(|b| &*b.name == "b1").unwrap().id;
+    (0..4).for_each(|_| bench.workers[1].counters.opened(b1));
+    let text = edited(&[("10.1.0.11", "10.1.0.99"), ("weight = 50", "weight = 60"), ("net_null0", "net_null1")]);
+    let path = file(bench.dir.path(), "new.toml", &text);
+    for body in [serde_json::json!({ "path": path }), serde_json::json!({ "text": text })] {
+        let (status, plan) = bench.request("POST", "/v1/plan", &body.to_string());
+        assert_eq!(status, 200, "{plan}");
+        assert_eq!(plan["summary"], "~1 backend, 1 weight");
+        assert_eq!(plan["changes"][1]["keys"][0]["new"], "60");
+        assert_eq!(
+            (&plan["restart"][0]["key"], &plan["restart"][0]["old"]),
+            (&"port wan: device".into(), &"net_null0".into())
+        );
+        assert!(plan["slots"][0]["share"].as_f64().is_some_and(|share| share > 0.3), "{plan}");
+        let connections = &plan["connections"];
+        assert_eq!((&connections["total"], &connections["touched"]), (&9.into(), &9.into()), "it needs a restart");
+        let b1 = &connections["backends"][0];
+        assert_eq!((&b1["backend"], &b1["connections"], &b1["why"]), (&"b1".into(), &4.into(), &"replaced".into()));
+    }
+    // Without a file it is the one that a reload would read.
+    let (status, plan) = bench.request("POST", "/v1/plan", "");
+    assert_eq!((status, &plan["summary"], &plan["connections"]["touched"]), (200, &"no changes".into(), &0.into()));
+    let (status, answer) = bench.request("POST", "/v1/plan", "{\"text\": \"[[prot]]\"}");
+    assert_eq!(status, 422);
+    assert!(answer["error"].as_str().unwrap().starts_with("text:1:3: unknown key `prot`"), "{answer}");
+    assert_eq!(bench.get("/v1/status")["generation"], 1);
+}
+
+#[test]
+fn a_reload_that_nobody_confirms_is_taken_back() {
+    let bench = Bench::start(false);
+    let weight = || bench.get("/v1/backends")["backends"][1]["weight"].clone();
+    let other = file(bench.dir.path(), "other.toml", &edited(&[("weight = 50", "weight = 7")]));
+    let reload = |seconds: u64| {
+        let body = serde_json::json!({ "path": other, "confirm_s": seconds }).to_string();
+        bench.request("POST", "/v1/reload", &body)
+    };
+    assert_eq!(bench.request("POST", "/v1/confirm", "").0, 409);
+    assert_eq!(bench.request("POST", "/v1/rollback", "").0, 409);
+    assert_eq!((reload(0).0, reload(86_401).0), (400, 400));
+
+    // By itself.
+    let (status, report) = reload(1);
+    assert_eq!((status, weight()), (200, 7.into()));
+    assert!(report["unconfirmed"]["before"].as_str().unwrap().ends_with("tidegate.toml"), "{report}");
+    let answer = bench.get("/v1/status");
+    assert!((0.0..=1.0).contains(&answer["unconfirmed"]["left_s"].as_f64().unwrap()), "{answer}");
+    let (status, answer) = bench.request("POST", "/v1/reload", "");
+    assert_eq!(status, 409);
+    assert!(answer["error"].as_str().unwrap().contains("tidegate confirm"), "{answer}");
+    let started = Instant::now();
+    while weight() != 50 {
+        assert!(started.elapsed() < Duration::from_secs(5), "not taken back");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let status = bench.get("/v1/status");
+    assert!(
+        status["loaded"].as_str().unwrap().ends_with("/tidegate.toml") && status["unconfirmed"].is_null(),
+        "{status}"
+    );
+    assert!(status["reload_error"].as_str().unwrap().ends_with("other.toml: taken back, not confirmed in time"));
+
+    // By command.
+    assert_eq!((reload(60).0, weight()), (200, 7.into()));
+    let (status, report) = bench.request("POST", "/v1/rollback", "");
+    assert_eq!((status, &report["summary"], weight()), (200, &"1 weight".into(), 50.into()));
+
+    // Not at all.
+    assert_eq!((reload(1).0, bench.request("POST", "/v1/confirm", "").0), (200, 200));
+    std::thread::sleep(Duration::from_millis(1300));
+    assert_eq!(weight(), 7);
+    assert_eq!(bench.request("POST", "/v1/reload", "").0, 200, "the next reload is free to come");
+}
+
+#[test]
 fn what_is_not_served_gets_an_error_as_json() {
     let bench = Bench::start(false);
     let huge = "x".repeat((1 << 20) + 1);
@@ -218,6 +300,10 @@ fn what_is_not_served_gets_an_error_as_json() {
         ("POST", "/v1/backends", "{\"backend\": \"web/b1\", \"action\": \"explode\"}", 400),
         ("POST", "/v1/backends", "{\"backend\": \"web/b1\", \"action\": \"weight\"}", 400),
         ("POST", "/v1/backends", "{\"backend\": \"web/b1\", \"action\": \"weight\", \"weight\": 65536}", 400),
+        ("GET", "/v1/plan", "", 405),
+        ("POST", "/v1/plan", "{\"text\": \"\", \"path\": \"x\"}", 400),
+        ("POST", "/v1/plan", "{\"file\": \"x\"}", 400),
+        ("POST", "/v1/plan", "{\"path\": \"/nonexistent\"}", 422),
     ];
     for (method, path, body, expected) in cases {
         let (status, answer) = bench.request(method, path, body);

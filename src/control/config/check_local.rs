@@ -1,13 +1,16 @@
 //! The addresses that full-nat connects from, checked against backends, services and ports.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::check_services::{Owners, family};
+use super::draft::Draft;
 use super::draft_service::ServiceSpans;
 use super::model::Service;
 use super::net::same_family;
 use super::source::Findings;
 use super::words::Mode;
+use super::written::socket;
 
 /// Notes each fault of a service's local addresses.
 pub fn check(service: &Service, spans: &ServiceSpans, owners: &Owners<'_>, findings: &mut Findings) {
@@ -17,6 +20,39 @@ pub fn check(service: &Service, spans: &ServiceSpans, owners: &Owners<'_>, findi
     for (&address, span) in service.local_addresses.iter().zip(address_spans) {
         if let Some(fault) = fault(address, owners) {
             findings.error(span, format!("`local_addresses` cannot have {address}: that is {fault}"));
+        }
+    }
+}
+
+/// Notes services that connect from one address to one end, and not by the same ports: what they take from is one pool.
+pub fn check_shared(draft: &Draft, findings: &mut Findings) {
+    let mut by_end: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (service, spans) in draft.config.services.iter().zip(&draft.services) {
+        let is_full_nat = service.mode == Mode::FullNat && spans.mode.is_some();
+        if !(is_full_nat && spans.port_is_good && spans.local_address_spans.is_some()) {
+            continue;
+        }
+        let backends = service.backends.iter().zip(&spans.backends);
+        for (backend, _) in backends.filter(|(_, spans)| spans.address.is_some() && spans.port_is_good) {
+            let end = (backend.address, service.backend_port(backend), service.protocol);
+            by_end.entry(end).or_default().push((service, spans));
+        }
+    }
+    let mut told = HashSet::new();
+    for ((address, port, _), users) in by_end.into_iter().filter(|(_, users)| users.len() > 1) {
+        let mut first_of: HashMap<IpAddr, &Service> = HashMap::new();
+        for (service, spans) in users {
+            for local in service.local_addresses.iter().filter(|&&local| same_family(local, address)) {
+                let first = *first_of.entry(*local).or_insert(service);
+                if first.local_ports == service.local_ports || !told.insert(&service.name) {
+                    continue;
+                }
+                let (name, end) = (&first.name, socket(address, port));
+                let message = format!(
+                    "`local_ports` must be those of service `{name}`, which connects from {local} to {end} as well"
+                );
+                findings.error(spans.local_addresses.as_ref().unwrap_or(&spans.header), message);
+            }
         }
     }
 }

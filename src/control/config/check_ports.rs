@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use super::draft::{Draft, PortSpans};
 use super::model::Port;
+use super::net::IpNet;
 use super::source::{Findings, Span};
 use super::values::is_link_local;
 use super::words::HostPath;
@@ -104,6 +105,12 @@ fn check_networks(draft: &Draft, findings: &mut Findings) {
                 }
                 Entry::Vacant(free) => free.insert(&port.name),
             };
+            if let Some((port, other)) = overlapping(draft, index, *net) {
+                let message = format!(
+                    "network {net} overlaps {other} of port `{port}`; a packet to what is in both leaves by one port only"
+                );
+                findings.error(span, message);
+            }
             let owner = *networks.entry((net.network(), net.prefix_len())).or_insert(index);
             if owner != index {
                 let name = draft.config.ports.get(owner).map_or("", |port| &port.name);
@@ -115,6 +122,20 @@ fn check_networks(draft: &Draft, findings: &mut Findings) {
             }
         }
     }
+}
+
+/// A network of a port before the one at `index` that has a part of `net`, or the whole of it, but is another one. Single
+/// addresses are no networks.
+fn overlapping(draft: &Draft, index: usize, net: IpNet) -> Option<(&str, IpNet)> {
+    let is_network = |net: &IpNet| net.prefix_len() < if net.address().is_ipv4() { 32 } else { 128 };
+    let overlaps = |other: &&IpNet| {
+        let is_other = net.prefix_len() != other.prefix_len();
+        is_other && is_network(other) && (net.contains(other.network()) || other.contains(net.network()))
+    };
+    let before = draft.config.ports.iter().take(index).filter(|_| is_network(&net));
+    before
+        .flat_map(|port| port.addresses.iter().map(move |other| (port, other)))
+        .find_map(|(port, other)| Some((port.name.as_str(), *other)).filter(|_| overlaps(&other)))
 }
 
 fn check_port(port: &Port, spans: &PortSpans, findings: &mut Findings) {

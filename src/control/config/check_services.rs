@@ -54,6 +54,7 @@ pub fn check(draft: &Draft, findings: &mut Findings) {
         check_local::check(service, spans, &owners, findings);
         check_backends(service, spans, &owners, findings);
     }
+    check_local::check_shared(draft, findings);
     if draft.config.services.is_empty() && findings.is_good() {
         findings.warning_of_file("there is no [[service]]: nothing is balanced");
     }
@@ -255,7 +256,9 @@ fn check_backends(service: &Service, spans: &ServiceSpans, owners: &Owners<'_>, 
     let mut seen = HashSet::new();
     for (backend, backend_spans) in backends() {
         let Some(span) = &backend_spans.address else { continue };
-        let port = service.backend_port(backend);
+        // Only NAT changes the port: elsewhere two ports of an address are one server, of which there is no second.
+        let changes_port = service.mode.is_nat() || spans.mode.is_none();
+        let port = if changes_port { service.backend_port(backend) } else { service.port };
         let ports_are_good = spans.port_is_good && backend_spans.port_is_good;
         if ports_are_good && !seen.insert((backend.address, port)) {
             let at = port.map_or(backend.address.to_string(), |port| socket_text(backend.address, port));

@@ -225,6 +225,16 @@ impl Service {
     fn asked<'a>(&'a self, worker: WorkerId, team: &'a Team, hash: u64) -> Asked<'a> {
         Asked { worker, hash, table: &self.lookup.table, members: &self.members, team }
     }
+
+    /// The backend of each slot of the consistent hash; none at all if no backend takes new connections.
+    pub fn slots(&self) -> impl Iterator<Item = Option<BackendId>> {
+        self.lookup.table.slots().iter().map(|&index| self.backends.get(usize::from(index)).copied())
+    }
+
+    /// Whether both services share one table, so that no slot can differ.
+    pub fn has_table_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.lookup.table, &other.lookup.table)
+    }
 }
 
 /// One backend as the packet path sees it.

@@ -217,6 +217,14 @@ fn ports_against_each_other() {
             "network 10.0.0.0/24 is already on port `wan`; a packet to it leaves by one port only"
         ]
     );
+    for (other, net) in [("10.0.128.2/17", "10.0.0.2/16"), ("10.0.0.130/25", "10.0.0.2/24")] {
+        let wide = PORT.replace("10.0.0.2/24", net);
+        let found = errors(&format!("{wide}[[port]]\nname = 'lan'\ndevice = 'net_null1'\naddresses = ['{other}']"));
+        let message = format!(
+            "network {other} overlaps {net} of port `wan`; a packet to what is in both leaves by one port only"
+        );
+        assert_eq!(found, [message]);
+    }
     let pci = PORT.replace("net_null0", "03:00.0")
         + "[[port]]\nname = 'b'\ndevice = '0000:03:00.0'\naddresses = ['10.1.0.2/24']";
     assert_eq!(
@@ -377,6 +385,11 @@ fn backends() {
         ["backend name `b1` is there twice", "10.1.0.1:80 is already a backend of service `web`"]
     );
     assert!(parse(&service("nat", "", &second.replace("name = 'b1'", "name = 'b2'\nport = 81"))).is_ok());
+    // A port that the mode never uses makes no second server.
+    assert_eq!(
+        gre(&second.replace("name = 'b1'", "name = 'b2'\nport = 81")),
+        "10.1.0.1:80 is already a backend of service `web`"
+    );
 }
 
 #[test]

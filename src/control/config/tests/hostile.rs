@@ -209,6 +209,12 @@ fn files_that_cannot_be_read_say_why() {
     );
     let large = TempFile::new("large.toml", &vec![b' '; FILE_BYTES_MAX + 1]);
     assert_eq!(load_error(&large.0), "FILE: the file is too large: at most 16777216 bytes are read");
+    let zeros = TempFile::new("zeros.toml", format!("{PORT}mtu = 1\0\n").as_bytes());
+    assert!(load_error(&zeros.0).starts_with("FILE:8:"), "{}", load_error(&zeros.0));
+    let huge = TempFile::new("huge.toml", b"");
+    // Without its content on the disk.
+    fs::File::options().write(true).open(&huge.0).unwrap().set_len(100 << 20).unwrap();
+    assert_eq!(load_error(&huge.0), "FILE: the file is too large: at most 16777216 bytes are read");
     let good = TempFile::new("good.toml", format!("\u{feff}{}", PORT.replace('\n', "\r\n")).as_bytes());
     assert_eq!(Config::load(&good.0).unwrap().ports.len(), 1);
 }

@@ -74,3 +74,17 @@ fn addresses_of_others_are_refused() {
         assert_eq!(faults(&text), [""; 0], "{address}");
     }
 }
+
+#[test]
+fn who_shares_an_end_shares_its_ports() {
+    let two = |local: &str, keys: &str| {
+        let second = full_nat(local, &["10.1.0.1"]).replace(PORT, "").replace("'web'", "'two'");
+        let second = second.replace("port = 80", "port = 80\nprotocol = 'tcp'").replace("192.0.2.10", "192.0.2.11");
+        let second = second.replace("mode = 'full-nat'", &format!("mode = 'full-nat'\n{keys}"));
+        faults(&(full_nat("['10.0.0.100']", &["10.1.0.1"]) + &second))
+    };
+    let message = "`local_ports` must be those of service `web`, which connects from 10.0.0.100 to 10.1.0.1:80 as well";
+    assert_eq!(two("['10.0.0.100']", "local_ports = '2000-3000'"), [message]);
+    assert_eq!(two("['10.0.0.100']", "local_ports = '1024-65535'"), [""; 0]);
+    assert_eq!(two("['10.0.0.101']", "local_ports = '2000-3000'"), [""; 0]);
+}
