@@ -35,6 +35,8 @@ class Case:
     # Whether tidegate knows that the queues keep connections together, as a NIC's RSS does; else it sees to that itself.
     is_placed: bool = False
     scheduler: str = "maglev"
+    # Reloads a second meanwhile.
+    reloads: int = 0
 
     @property
     def name(self):
@@ -42,6 +44,7 @@ class Case:
         size = f"{short(self.flows)}-of-{short(self.flows + self.idle)}" if self.idle else short(self.flows)
         ending = ("-2w" if self.workers == 2 else "") + ("-placed" if self.is_placed else "")
         ending += "" if self.scheduler == "maglev" else f"-{self.scheduler}"
+        ending += f"-reload{self.reloads}" if self.reloads else ""
         return f"{self.mode}-{self.protocol}{self.family}-{self.kind}-{size}{ending}"
 
     @property
@@ -76,6 +79,8 @@ def all_cases():
     for flows in FLOWS:
         yield Case("gre", "udp", 4, "est", flows, workers=2, is_placed=True)
     yield Case("gre", "udp", 4, "est", FLOWS[2], connections=17_000_000, idle=(1 << 24) - FLOWS[2])
+    for mode in ("gre", "nat-both"):
+        yield Case(mode, "udp", 4, "est", FLOWS[1], reloads=100)
     for flood in FLOODS:
         yield Case("gre", "tcp", 4, flood, FLOWS[1], connections=FLOWS[1])
         yield Case("nat-both", "udp", 4, flood, FLOWS[1], connections=FLOWS[1])

@@ -3,7 +3,9 @@
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 
+import reloads
 import traffic
 from figures import ratios, spread
 from machine import mbufs_mib
@@ -49,7 +51,7 @@ class Runner:
     def expected_s(self, case):
         """About how long a case takes."""
         options = self.options
-        compared = bool(options.against) + (case.flood_share > 0 or case.kind not in traffic.KINDS)
+        compared = bool(options.against) + (case.flood_share > 0 or case.reloads > 0 or case.kind not in traffic.KINDS)
         startup = 1.2 + traffic.packets(case) / 1e6 + case.idle / 2e6
         return options.repeat * ((2 + compared) * (startup + options.warm_up + options.seconds) + options.seconds)
 
@@ -97,6 +99,8 @@ class Runner:
         capture, fill, plain = self.traffic.of(case)
         binary, against = self.options.binary, self.options.against
         sides = {"testpmd": self.run_testpmd, "tidegate": lambda *args: self.run_tidegate(*args, binary, fill)}
+        if case.reloads:
+            sides["plain"] = lambda case, device, runs: self.run_tidegate(replace(case, reloads=0), device, runs, binary, fill, "plain")
         if plain:
             sides["plain"] = lambda case, _, runs: self.run_tidegate(case, self.device(plain, case.workers), runs, binary, fill, "plain")
         if against:
@@ -106,7 +110,8 @@ class Runner:
             # Every second time in the other order, so that a machine that gets slower is not taken for one side's fault.
             for side in list(sides)[::-1 if turn % 2 else 1]:
                 sides[side](case, self.device(capture, case.workers), runs)
-        return figures(runs, "speed_in_flood" if case.flood_share else "cost")
+        beside_plain = "speed_in_flood" if case.flood_share else "reload_cost" if case.reloads else "cost"
+        return figures(runs, beside_plain)
 
     def lacking(self, case):
         """What the machine has too little of for a case, or None."""
@@ -142,10 +147,26 @@ class Runner:
             tidegate.await_packets(ROUNDS * traffic.packets(case))
             if case.kind == "est":
                 tidegate.await_connections(case.flows + case.idle)
-            found = tidegate.measure(self.options.warm_up, self.options.seconds)
+            found = self.measure_one(tidegate, case, config)
             stats = tidegate.finish()
         found["notes"] = check(case, found, stats) if side != "plain" else []
         runs.setdefault(side, []).append(found)
+
+
+    def measure_one(self, tidegate, case, config):
+        """What a tidegate measures, with reloads beside it if the case has them."""
+        options = self.options
+        if not case.reloads:
+            return tidegate.measure(options.warm_up, options.seconds)
+        with open(config, encoding="utf-8") as file:
+            text = file.read()
+        other = os.path.join(self.directory, "other.toml")
+        with open(other, "w", encoding="utf-8") as file:
+            file.write(reloads.changed(text))
+        with reloads.Reloads(tidegate.socket_path, (other, config), case.reloads) as running:
+            found = tidegate.measure(options.warm_up, options.seconds)
+            running.check()
+        return found
 
 
 def figures(runs, beside_plain):

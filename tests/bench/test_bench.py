@@ -1,12 +1,15 @@
 """Tests of what the benchmark computes and reads; `python3 -m unittest discover -s tests/bench`."""
 
 import struct
+import time
 import unittest
+import unittest.mock
 
 import adversarial
 import captures
 import cases
 import figures
+import reloads
 import tidegate
 import verdicts
 from processes import RunError, WORKER_NAME
@@ -39,6 +42,33 @@ def tcp_is_right(packet):
     """Whether both checksums hold."""
     ip, tcp = packet[30:50], packet[50:70]
     return ones_sum(ip) == 0xFFFF and ones_sum(ip[12:20] + struct.pack(">HH", 6, 20) + tcp) == 0xFFFF
+
+
+class Reloads(unittest.TestCase):
+    """reloads.py, and what is asked of a run with them."""
+
+    def test_the_other_file_differs_in_one_weight(self):
+        text = 'name = "b1"\naddress = "10.0.0.1"\nname = "b11"\n'
+        self.assertEqual(reloads.changed(text), text.replace('"b1"\n', '"b1"\nweight = 99\n'))
+        self.assertRaises(RunError, reloads.changed, 'name = "b2"\n')
+
+    def test_too_few_are_no_measurement(self):
+        running = reloads.Reloads("/nonexistent", ("a", "b"), 100)
+        running.started_at = time.monotonic() - 10
+        running.count = 890
+        self.assertRaisesRegex(RunError, "of 100 reloads a second", running.check)
+        running.count = 1000
+        running.check()
+
+    def test_what_they_cost_in_packets_or_connections_is_a_failure(self):
+        case = next(case for case in cases.all_cases() if case.reloads)
+        self.assertEqual(case.name, "gre-udp4-est-64k-reload100")
+        stats = {"rx_packets": 0}
+        good = {"packets": 10**6, "rss_growth_kb": 0, "created": 0, "active": case.flows, "drops": {}, "cpu_share": 1.0}
+        with unittest.mock.patch.object(verdicts.check_stats, "check"):
+            self.assertEqual(verdicts.check(case, good, stats), [])
+            for change in ({"created": 1}, {"drops": {"no_backend": 1}}):
+                self.assertRaisesRegex(RunError, "reloads cost", verdicts.check, case, {**good, **change}, stats)
 
 
 class Figures(unittest.TestCase):

@@ -34,6 +34,8 @@ def check(case, found, stats):
     least, most = SHARE_NEW["est" if case.kind in HASHES else case.kind]
     if not least <= share <= most:
         raise RunError(f"{share:.4f} of the packets opened a connection, not {least} to {most}")
+    if case.reloads and (found["drops"] or found["created"]):
+        raise RunError(f"reloads cost packets or connections: {found['drops']}, {found['created']} opened again")
     if case.kind in ("est", *HASHES) and found["active"] != case.flows + case.idle:
         raise RunError(f"{found['active']} connections are in the table, not {case.flows + case.idle}")
     return said
