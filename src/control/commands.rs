@@ -1,6 +1,6 @@
 //! What the administrator has said of backends by command, as far as it differs from the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::config::suggest::nearest;
@@ -59,6 +59,16 @@ impl Commands {
         } else {
             self.0.insert(key, command);
         }
+    }
+
+    /// The services of whose backends another one says something else.
+    pub fn differing<'c>(&'c self, other: &'c Self) -> HashSet<&'c str> {
+        let missing = |of: &'c Self, from: &'c Self| {
+            of.0.iter()
+                .filter(|(key, command)| from.0.get(*key) != Some(*command))
+                .map(|((service, _), _)| service.as_str())
+        };
+        missing(self, other).chain(missing(other, self)).collect()
     }
 
     /// All of them, by name.

@@ -8,7 +8,7 @@ use super::overrides::Overrides;
 use super::registry::{BackendKey, Registry, RegistryFull};
 use crate::lb::connection::Timeouts;
 use crate::lb::hash::HashKey;
-use crate::lb::ids::{BackendId, WorkerId};
+use crate::lb::ids::{BackendId, ServiceId, WorkerId};
 use crate::lb::memory::Place;
 use crate::lb::shard::ShardConfig;
 use crate::lb::snapshot::{
@@ -100,6 +100,33 @@ impl Compiler {
         };
         let snapshot = Snapshot::build(spec, previous)?;
         self.registry = registry;
+        self.generation = snapshot.generation;
+        Ok(snapshot)
+    }
+
+    /// The same where nothing differs from `previous` but what `overrides` say of backends of the services `changed`, by
+    /// their places in `config`.
+    ///
+    /// # Errors
+    /// See [`CompileError`]; nothing has changed then.
+    pub fn amend(
+        &mut self,
+        config: &Config,
+        overrides: &Overrides,
+        previous: &Snapshot,
+        changed: &[usize],
+    ) -> Result<Snapshot, CompileError> {
+        let amended = |&place: &usize| {
+            let (id, config) = (ServiceId(place as u32), config.services.get(place)?);
+            let ids = &previous.service(id).filter(|s| *s.name == *config.name)?.backends;
+            let same = ids.len() == config.backends.len();
+            same.then(|| (id, service(config, overrides, &mut ids.iter().copied())))
+        };
+        let amended: Option<Vec<_>> = changed.iter().map(amended).collect();
+        let Some(amended) = amended.filter(|_| previous.generation == self.generation) else {
+            return self.compile(config, overrides, Some(previous));
+        };
+        let snapshot = previous.amended(self.generation + 1, self.hash_key, amended)?;
         self.generation = snapshot.generation;
         Ok(snapshot)
     }

@@ -11,7 +11,7 @@ use super::text;
 #[derive(Debug, Default)]
 pub struct Drains(ByBackend<Drain>);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Drain {
     since: Instant,
     is_empty: bool,

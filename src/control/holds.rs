@@ -12,7 +12,7 @@ const MEMORY_MIN: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub struct Holds(ByBackend<Hold>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 struct Hold {
     length: Duration,
     until: Instant,

@@ -296,6 +296,7 @@ impl Manager {
             self.passive.holds.end(&service, &backend);
         }
         self.note_changes(&before);
+        self.update_standings();
         let mut warnings: Vec<String> = self.config.warnings.iter().map(ToString::to_string).collect();
         warnings.extend(self.note_commands(before.commands(), &old));
         note_ghosts(&notes);
@@ -330,13 +331,20 @@ impl Manager {
             overrides.set_health(service, backend, Some(*healthy));
         }
         self.hold(&mut overrides, now);
-        let before = self.put(overrides)?;
+        let (before, mut touched) = self.put(overrides)?;
         let mut left = Left::default();
         for change in changes {
             let left = left.of(self, &change.service);
             self.note_health(change, before.health(&change.service, &change.backend), left);
         }
         self.note_changes(&before);
+        // The reason may be new where nothing else is.
+        let named: HashSet<&str> = changes.iter().map(|change| change.service.as_str()).collect();
+        let places = self.config.services.iter().enumerate().filter(|(_, s)| named.contains(s.name.as_str()));
+        touched.extend(places.map(|(place, _)| place));
+        touched.sort_unstable();
+        touched.dedup();
+        self.update_standings_of(&touched);
         Ok(())
     }
 

@@ -122,7 +122,14 @@ impl Overrides {
     pub fn judge(&mut self, config: &Config) {
         self.panics.clear();
         self.stand_ins.clear();
-        for service in &config.services {
+        self.judge_these(config.services.iter());
+    }
+
+    /// The same where only what is said of backends of these services has changed.
+    pub fn judge_these<'c>(&mut self, services: impl Iterator<Item = &'c Service>) {
+        for service in services {
+            self.panics.remove(&service.name);
+            self.stand_ins.remove(&service.name);
             let can = |role| service.backends.iter().any(|b| b.role == role && self.can(service, b));
             let stand_in = [Role::Backup, Role::LastResort].into_iter().find(|role| can(*role));
             let threshold = service.health.as_ref().map_or(0, |health| usize::from(health.panic_threshold_percent));
@@ -225,14 +232,27 @@ impl Overrides {
         self.share(&service.name, &backend.name).filter(|_| !self.panics(&service.name))
     }
 
-    /// Whether the packet path would do anything else by `other`.
-    pub fn differs(&self, other: &Self, config: &Config) -> bool {
+    /// The services of which `other` says something else, by their places in `config`.
+    pub fn touched(&self, other: &Self, config: &Config) -> Vec<usize> {
+        let commanded = self.commands.differing(&other.commands);
+        let is_same = |name: &str| {
+            self.health.is_same(&other.health, name)
+                && self.shares.is_same(&other.shares, name)
+                && self.held.is_same(&other.held, name)
+                && self.drained.is_same(&other.drained, name)
+                && !commanded.contains(name)
+        };
+        let places = config.services.iter().enumerate();
+        places.filter(|(_, service)| !is_same(&service.name)).map(|(place, _)| place).collect()
+    }
+
+    /// Whether the packet path would do anything else with a service by `other`.
+    pub fn differs(&self, other: &Self, service: &Service) -> bool {
         let of = |overrides: &Self, s: &Service, b: &Backend| {
             let state = overrides.effective(s, b);
             (state, overrides.admits(s, b), overrides.weight(s, b), overrides.share_served(s, b))
         };
-        let differs = |s: &Service| s.backends.iter().any(|b| of(self, s, b) != of(other, s, b));
-        self.ghosts != other.ghosts || config.services.iter().any(differs)
+        service.backends.iter().any(|b| of(self, service, b) != of(other, service, b))
     }
 }
 
@@ -318,7 +338,7 @@ mod tests {
         assert_eq!(state(&bench), State::Drain);
         let before = bench.overrides.clone();
         bench.overrides.set_drained([("web", "b3")].into_iter(), &bench.config);
-        assert_eq!((state(&bench), before.differs(&bench.overrides, &bench.config)), (State::Down, true));
+        assert_eq!((state(&bench), before.differs(&bench.overrides, &web)), (State::Down, true));
         bench.overrides.set_command("web", "b3", Command { state: Some(State::Up), weight: None });
         assert_eq!(state(&bench), State::Up);
         let leave = Bench::of(&[("mode = \"nat\"", "mode = \"nat\"\ndrain_action = \"leave\"")]);

@@ -32,7 +32,7 @@ pub struct Passive {
 }
 
 /// What is judged: openings up to the last look, since an answer to the newest ones may be on its way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Window {
     began: Instant,
     first: Handshakes,

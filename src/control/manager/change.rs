@@ -1,6 +1,7 @@
 //! How what is known of backends gets into service, and what is said about it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tracing::{info, warn};
@@ -14,16 +15,25 @@ use crate::control::passive::Handshakes;
 use crate::control::text;
 
 impl Manager {
-    /// Puts `overrides` into service, with a snapshot if that is anything new to the packet path; gives those before.
+    /// Puts `overrides` into service, with a snapshot if that is anything new to the packet path; gives those before, and the
+    /// services of which something is said anew, by place.
     ///
     /// # Errors
     /// Why no snapshot could be made; nothing has changed then.
-    pub(super) fn put(&mut self, mut overrides: Overrides) -> Result<Overrides, CompileError> {
-        overrides.judge(&self.config);
-        if overrides.differs(&self.overrides, &self.config) {
+    pub(super) fn put(&mut self, mut overrides: Overrides) -> Result<(Overrides, Vec<usize>), CompileError> {
+        let touched = overrides.touched(&self.overrides, &self.config);
+        let service = |place: &usize| self.config.services.get(*place);
+        overrides.judge_these(touched.iter().filter_map(service));
+        let differs = |place: &usize| service(place).is_some_and(|s| overrides.differs(&self.overrides, s));
+        let changed: Vec<usize> = touched.iter().copied().filter(differs).collect();
+        if overrides.ghosts != self.overrides.ghosts {
             publish(&mut self.compiler, &self.published, &self.config, &overrides)?;
+        } else if !changed.is_empty() {
+            let previous = self.published.current();
+            let snapshot = self.compiler.amend(&self.config, &overrides, &previous, &changed)?;
+            self.published.publish(Arc::new(snapshot));
         }
-        Ok(std::mem::replace(&mut self.overrides, overrides))
+        Ok((std::mem::replace(&mut self.overrides, overrides), touched))
     }
 
     /// Does what is a matter of time: weights grow, holds end, drains come to their end, and what clients' connections say is
@@ -43,12 +53,13 @@ impl Manager {
             overrides.ghosts = left;
             notes = gone;
         }
-        let before = self.put(overrides)?;
+        let (before, touched) = self.put(overrides)?;
         for (service, backend, said) in drains {
             info!(service, backend, state = "drain", reason = said, "backend {service}/{backend} {said}");
         }
         note_ghosts(&notes);
         self.note_changes(&before);
+        self.update_standings_of(&touched);
         Ok(())
     }
 
@@ -87,12 +98,11 @@ impl Manager {
         self.workers.iter().map(|worker| u64::from(worker.counters.connections(id))).sum()
     }
 
-    /// Says what else has changed with what is in service since `before`, and notes it for who asks.
+    /// Says what else has changed with what is in service since `before`.
     pub(super) fn note_changes(&mut self, before: &Overrides) {
         self.note_held(before);
         self.note_panics(before);
         self.note_roles(before);
-        self.update_standings();
     }
 
     fn note_held(&self, before: &Overrides) {

@@ -41,8 +41,8 @@ impl Manager {
         let connections = self.connections_of(&service, &backend);
         // A drain that is over counts anew if it begins again; the rest of what is said of it is said in its time.
         self.drain(&mut overrides, Instant::now());
-        let before = self.put(overrides)?;
-        self.update_standings();
+        let (before, touched) = self.put(overrides)?;
+        self.update_standings_of(&touched);
         let changes = self.changes(&service, &backend, &before, connections);
         let (service_name, name) = (service.name.as_str(), backend.name.as_str());
         let (state, reason) = (self.overrides.effective(&service, &backend).word(), "by command");
@@ -50,6 +50,7 @@ impl Manager {
             info!(service = service_name, backend = name, state, reason, "backend {change}");
         }
         self.note_changes(&before);
+        self.update_standings_of(&touched);
         let has_some = service.backends.iter().any(|b| self.overrides.admits(&service, b));
         let mut warnings = Vec::new();
         if !has_some && !changes.is_empty() {

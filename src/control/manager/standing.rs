@@ -14,19 +14,44 @@ pub(in crate::control) struct Standing {
 }
 
 impl Manager {
+    /// Notes for who asks what all backends do.
     pub(super) fn update_standings(&mut self) {
         let mut before = std::mem::take(&mut self.standings);
         let now = Instant::now();
         for service in &self.config.services {
             for backend in &service.backends {
                 let key = (service.name.clone(), backend.name.clone());
-                let state = self.overrides.effective(service, backend);
-                let since = before.remove(&key).filter(|s| s.state == state).map_or(now, |s| s.since);
-                let reason = self.reason(service, backend, &key);
-                self.standings.insert(key, Standing { state, since, reason });
+                let standing = self.standing(service, backend, &key, before.remove(&key), now);
+                self.standings.insert(key, standing);
             }
         }
         self.healths.retain(|key, _| self.standings.contains_key(key));
+    }
+
+    /// The same of the backends of these services, where the configuration is as it was.
+    pub(super) fn update_standings_of(&mut self, places: &[usize]) {
+        let now = Instant::now();
+        for service in places.iter().filter_map(|&place| self.config.services.get(place)) {
+            for backend in &service.backends {
+                let key = (service.name.clone(), backend.name.clone());
+                let before = self.standings.remove(&key);
+                let standing = self.standing(service, backend, &key, before, now);
+                self.standings.insert(key, standing);
+            }
+        }
+    }
+
+    fn standing(
+        &self,
+        service: &config::Service,
+        backend: &config::Backend,
+        key: &Key,
+        before: Option<Standing>,
+        now: Instant,
+    ) -> Standing {
+        let state = self.overrides.effective(service, backend);
+        let since = before.filter(|s| s.state == state).map_or(now, |s| s.since);
+        Standing { state, since, reason: self.reason(service, backend, key) }
     }
 
     fn reason(&self, service: &config::Service, backend: &config::Backend, key: &Key) -> String {

@@ -132,7 +132,12 @@ impl Snapshot {
         };
     }
 
-    fn build_backend(&self, id: ServiceId, service: &ServiceSpec, spec: &BackendSpec) -> Result<Backend, BuildError> {
+    pub(super) fn build_backend(
+        &self,
+        id: ServiceId,
+        service: &ServiceSpec,
+        spec: &BackendSpec,
+    ) -> Result<Backend, BuildError> {
         let hop = self.routes.find(spec.address);
         // A router would send a packet to the VIP straight back here.
         let hop = hop.filter(|h| service.mode != Mode::Dsr || h.next == spec.address);
@@ -271,7 +276,7 @@ fn routes(ports: &[PortSpec]) -> Routes {
     routes
 }
 
-fn build_service(
+pub(super) fn build_service(
     spec: ServiceSpec,
     lookup: LookupTable,
     key: HashKey,

@@ -33,7 +33,7 @@ impl Key {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Index<V> {
     places: Box<[Option<(Key, V)>]>,
 }

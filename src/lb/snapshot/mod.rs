@@ -1,5 +1,6 @@
 //! What the packet path reads and never writes: one immutable picture of the configuration and of health.
 
+mod amend;
 mod arrivals;
 mod build;
 mod index;
@@ -31,7 +32,7 @@ use crate::wire::ethernet::MacAddr;
 use crate::wire::protocol;
 
 /// See the module. Built by [`Snapshot::build`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Grows by one with every snapshot published.
     pub generation: u64,
@@ -63,7 +64,7 @@ pub struct Snapshot {
 }
 
 /// One port as the packet path sees it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Port {
     /// As configured.
     pub name: Arc<str>,
@@ -136,7 +137,7 @@ pub enum Local {
 }
 
 /// One service as the packet path sees it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Service {
     /// As configured, unique but for those that are retired.
     pub name: Arc<str>,
@@ -238,7 +239,7 @@ impl Service {
 }
 
 /// One backend as the packet path sees it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Backend {
     /// The same in every snapshot.
     pub id: BackendId,
