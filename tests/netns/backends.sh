@@ -35,7 +35,7 @@ configuration() {
     local file=$1
     shift
     tg_config "$file" 2
-    sed -i "s|^grace = .*|grace = 0\nstate_file = \"$TG_DIR/state/state.json\"|" "$file"
+    sed -i "s|^grace = .*|grace = 0|; s|^state_file = .*|state_file = \"$TG_DIR/state/state.json\"|" "$file"
     service "$@" >>"$file"
 }
 

@@ -19,6 +19,7 @@ until grep -q ready "$TG_DIR/journal"; do sleep 0.1; done
 JOURNAL_STREAM=\$(stat -L -c %d:%i /proc/self/fd/2) exec "$TIDEGATE" run --config "$TG_DIR/config.toml" --stats "$TG_DIR/stats.json"
 EOF
 on_background balancer tidegate sh "$TG_DIR/under-systemd"
+# shellcheck disable=SC2034 # for tg_stop
 TG_PID=$TG_LAST_PID TG_STATS=$TG_DIR/stats.json
 
 # journal EXPRESSION: of each entry, as Python sees it, one a line.

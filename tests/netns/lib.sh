@@ -477,6 +477,7 @@ eal = ["--no-huge", "-m", "256", "--no-pci", "--no-shconf", "--no-telemetry", "-
 
 [control]
 socket = "$TG_SOCKET"
+state_file = "$TG_DIR/state.json"
 grace = 1
 $TG_PORTS
 EOF

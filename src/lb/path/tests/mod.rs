@@ -29,6 +29,7 @@ mod reset;
 mod retired;
 mod rules;
 mod short_way;
+mod stays;
 mod steering;
 mod tell;
 mod told;
