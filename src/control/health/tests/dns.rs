@@ -88,5 +88,11 @@ async fn a_server_that_is_gone_or_silent_has_failed() {
     let address = socket.local_addr().unwrap();
     assert_eq!(run(spec(DnsCode::NoError, None), address).await, failed("timed out after 300 ms: no answer"));
     drop(socket);
-    assert_eq!(run(spec(DnsCode::NoError, None), address).await, failed("port unreachable"));
+    // The kernel sends so many ICMP messages a second, to all tests together, and anybody may get the port.
+    let (mut said, mut tries) = (failed("timed out after 300 ms: no answer"), 0);
+    while said == failed("timed out after 300 ms: no answer") && tries < 10 {
+        said = run(spec(DnsCode::NoError, None), address).await;
+        tries += 1;
+    }
+    assert_eq!(said, failed("port unreachable"));
 }
