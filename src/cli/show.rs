@@ -59,20 +59,12 @@ fn read<T: DeserializeOwned>(body: &str) -> Result<T, Failure> {
     })
 }
 
+/// Of what [`backend_cells`] gives.
+const BACKEND_HEADINGS: &[&str] =
+    &["STATE", "SINCE", ">WEIGHT", ">CONNECTIONS", ">PACKETS", ">BYTES", ">RESPONSE", "REASON"];
+
 fn services(answer: &Services) -> String {
-    let headings = [
-        "SERVICE, BACKENDS",
-        "NAME",
-        "STATE",
-        "SINCE",
-        ">WEIGHT",
-        ">CONNECTIONS",
-        ">PACKETS",
-        ">BYTES",
-        ">RESPONSE",
-        "REASON",
-    ];
-    let mut table = Table::new(&headings);
+    let mut table = Table::new(&[&["SERVICE, BACKENDS", "NAME"], BACKEND_HEADINGS].concat());
     for service in &answer.services {
         let ServiceStatus { name, vip, port, protocol, mode, scheduler, .. } = service;
         table.line(format!("{protocol} {} {scheduler} {mode}  {name}", socket(vip, *port)));
@@ -85,19 +77,7 @@ fn services(answer: &Services) -> String {
 }
 
 fn backends(answer: &Backends) -> String {
-    let headings = [
-        "BACKEND",
-        "ADDRESS",
-        "STATE",
-        "SINCE",
-        ">WEIGHT",
-        ">CONNECTIONS",
-        ">PACKETS",
-        ">BYTES",
-        ">RESPONSE",
-        "REASON",
-    ];
-    let mut table = Table::new(&headings);
+    let mut table = Table::new(&[&["BACKEND", "ADDRESS"], BACKEND_HEADINGS].concat());
     for backend in &answer.backends {
         let name = format!("{}/{}", backend.service, backend.name);
         let place = socket(&backend.address, backend.port);

@@ -50,7 +50,6 @@ impl Manager {
             info!(service = service_name, backend = name, state, reason, "backend {change}");
         }
         self.note_changes(&before);
-        self.update_standings_of(&touched);
         let has_some = service.backends.iter().any(|b| self.overrides.admits(&service, b));
         let mut warnings = Vec::new();
         if !has_some && !changes.is_empty() {
