@@ -20,10 +20,12 @@ fn holds(file: &str, text: &str) {
 fn every_drop_reason_has_its_line() {
     let mut text = "# Why packets are dropped\n\n\
          Every packet that is not sent on or answered is counted under one of these reasons, in `tidegate show drops`, in\n\
-         `drops` of `--stats`, and by name everywhere else.\n\n| reason | meaning |\n|---|---|\n"
+         `drops` of `--stats`, and by name everywhere else. Many reasons are harmless: they say what was dropped on purpose. Look at\n\
+         those that grow while somebody complains.\n\n| reason | meaning | usual cause | what to do |\n|---|---|---|---|\n"
         .to_owned();
     for reason in DropReason::ALL {
-        writeln!(text, "| `{}` | {} |", reason.label(), reason.meaning()).unwrap();
+        writeln!(text, "| `{}` | {} | {} | {} |", reason.label(), reason.meaning(), reason.cause(), reason.cure())
+            .unwrap();
     }
     holds("docs/drops.md", &text);
 }

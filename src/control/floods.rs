@@ -52,7 +52,7 @@ pub struct Line {
 struct Flood {
     kind: &'static str,
     what: String,
-    why: &'static str,
+    why: String,
     is_always_said: bool,
     /// What was counted at the last look.
     seen: u64,
@@ -117,7 +117,9 @@ fn kinds(now: Instant) -> Vec<Flood> {
     let told = DropReason::ALL.iter().filter(|reason| !TAKEN_IN.contains(reason));
     let drops = told.map(|reason| {
         let what = format!("packets dropped as {}", reason.label());
-        flood(reason.label(), what, reason.meaning().trim_end_matches('.'), FULL.contains(reason))
+        let is_full = FULL.contains(reason);
+        let why = if is_full { format!("{} {}", reason.meaning(), reason.cure()) } else { reason.meaning().to_owned() };
+        flood(reason.label(), what, why.trim_end_matches('.').to_owned(), is_full)
     });
     let others = [
         ("evicted", "half-open connections gave way to newer ones", "a flood of SYNs, or a table that is too small"),
@@ -127,7 +129,7 @@ fn kinds(now: Instant) -> Vec<Flood> {
             "there were more than the rate limit allows",
         ),
     ];
-    drops.chain(others.map(|(kind, what, why)| flood(kind, what.to_owned(), why, true))).collect()
+    drops.chain(others.map(|(kind, what, why)| flood(kind, what.to_owned(), why.to_owned(), true))).collect()
 }
 
 /// In the order of [`kinds`].
@@ -180,8 +182,9 @@ mod tests {
             lines.extend(bench.second().into_iter().map(|line| (second, line)));
         }
         let line = |count, seconds| {
-            let why = "The connection table has no place left; raise dataplane.connections";
-            format!("{count} packets dropped as table_full in {seconds} s: {why}")
+            let why = "The connection table has no place left.";
+            let cure = "Raise `dataplane.connections`, or lower the idle times in [service.timeouts]";
+            format!("{count} packets dropped as table_full in {seconds} s: {why} {cure}")
         };
         assert_eq!(lines, [(0, line(1_000, 1)), (10, line(10_000, 10)), (20, line(4_000, 10))]);
     }

@@ -308,6 +308,12 @@ pub struct DropStatus {
     pub reason: String,
     /// One sentence.
     pub meaning: String,
+    /// What is behind it as a rule.
+    #[serde(default)]
+    pub cause: String,
+    /// What to do about it.
+    #[serde(default)]
+    pub cure: String,
     /// Packets.
     pub count: u64,
 }

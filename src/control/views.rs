@@ -186,6 +186,8 @@ impl Manager {
         let rows = DropReason::ALL.iter().map(|&reason| DropStatus {
             reason: reason.label().to_owned(),
             meaning: reason.meaning().to_owned(),
+            cause: reason.cause().to_owned(),
+            cure: reason.cure().to_owned(),
             count: self.workers.iter().map(|worker| worker.counters.drops(reason)).sum(),
         });
         Drops { drops: rows.filter(|row| all || row.count > 0).collect(), host: Host::of(&self.workers) }

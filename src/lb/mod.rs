@@ -6,6 +6,7 @@ pub mod clients;
 pub mod clock;
 pub mod connection;
 pub mod counters;
+pub mod drop_reason;
 pub mod fragments;
 pub mod handle;
 pub mod hash;
