@@ -109,7 +109,7 @@ as_root() {
 install_missing() {
     local missing="" package
     for package in libdpdk-dev dpdk-dev libclang-dev clang pkg-config gcc libc6-dev python3 python3-scapy \
-        ethtool iproute2 iputils-ping nginx-light curl tcpdump openssl dnsmasq-base shellcheck valgrind; do
+        ethtool iproute2 iputils-ping nginx-light curl tcpdump openssl dnsmasq-base shellcheck valgrind tmux zsh fish groff-base; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
     done
     [ -n "$missing" ] || return 0

@@ -4,8 +4,13 @@ use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap_complete::engine::ArgValueCandidates;
 
+use super::color::Color;
+use super::completion;
 use crate::control::status::CONFIRM_S_MAX;
+
+pub use super::show::Show;
 
 const VERSION: &str =
     concat!(env!("TIDEGATE_VERSION"), " (git ", env!("GIT_REVISION"), ", DPDK ", env!("DPDK_VERSION"), ")");
@@ -14,11 +19,18 @@ const AFTER_HELP: &str = "\
 Every option can also be set by the environment variable named beside it; the command line wins over the environment, \
 and that over the configuration file.
 
-Exit status: 0 done, 1 failed while running, 2 wrong usage or, from plan, that there is something to do, 78 bad configuration.";
+Exit status: 0 done, 1 failed while running, 2 wrong usage or, from plan, that there is something to do, 78 bad configuration.
+
+Examples:
+  tidegate check /etc/tidegate.toml    # say what is wrong with a file
+  tidegate show services               # what runs, as `ipvsadm -ln` shows it
+  tidegate sh serv                     # the same: any unique abbreviation will do
+  tidegate backend drain web/b1        # no new connections for one backend";
 
 /// A DPDK poll-mode packet load balancer.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version = VERSION, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "tidegate", version = VERSION, after_help = AFTER_HELP, max_term_width = 100,
+    infer_subcommands = true)]
 pub struct Args {
     /// Unix socket of the running tidegate: where `run` listens, and where the other commands ask
     #[arg(long, global = true, env = "TIDEGATE_SOCKET", value_name = "PATH")]
@@ -26,6 +38,9 @@ pub struct Args {
     /// Log to standard error what is at least as grave as this
     #[arg(long, global = true, env = "TIDEGATE_LOG", value_name = "LEVEL", default_value = "info")]
     pub log: Level,
+    /// Whether output has colours
+    #[arg(long, global = true, env = "TIDEGATE_COLOR", value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -66,36 +81,47 @@ pub enum Command {
     Confirm,
     /// Take a reload back that waits for its confirmation
     Rollback,
+    /// Print a script by which a shell completes commands, options and the names of services and backends
+    Completions {
+        /// The shell
+        shell: completion::Shell,
+    },
+    /// Print the manual page, or write the pages of all commands into a directory
+    Man {
+        /// Directory for the pages; it must exist
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
 }
 
 /// What can be done to a backend.
 #[derive(Debug, Subcommand)]
 pub enum BackendAction {
-    /// Give it no new connections; old ones stay
-    Drain(BackendName),
-    /// Let it take connections while it is healthy
-    Up(BackendName),
-    /// Send it nothing any more
-    Down(BackendName),
-    /// Give it another share of new connections
+    /// Give them no new connections; old ones stay
+    Drain(BackendNames),
+    /// Let them take connections while they are healthy
+    Up(BackendNames),
+    /// Send them nothing any more
+    Down(BackendNames),
+    /// Give them another share of new connections
     Weight {
-        /// Which one.
+        /// Which ones.
         #[command(flatten)]
-        name: BackendName,
+        names: BackendNames,
         /// Relative to the others; 0 for no new connections
         #[arg(value_name = "N", value_parser = clap::value_parser!(u16))]
         weight: u16,
     },
     /// Go back to the state and the weight of the file
-    Reset(BackendName),
+    Reset(BackendNames),
 }
 
-/// Which backend.
+/// Which backends.
 #[derive(Debug, clap::Args)]
-pub struct BackendName {
+pub struct BackendNames {
     /// As `show backends` names it, or its ADDRESS:PORT if no other backend has them
-    #[arg(value_name = "SERVICE/BACKEND")]
-    pub name: String,
+    #[arg(value_name = "SERVICE/BACKEND", required = true, add = ArgValueCandidates::new(completion::backends))]
+    pub names: Vec<String>,
 }
 
 /// `tidegate run`.
@@ -147,54 +173,6 @@ pub struct Plan {
     /// Print JSON
     #[arg(long, env = "TIDEGATE_JSON", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub json: bool,
-}
-
-/// `tidegate show`.
-#[derive(Debug, clap::Args)]
-pub struct Show {
-    /// Print JSON as the API gives it
-    #[arg(long, global = true, env = "TIDEGATE_JSON", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
-    pub json: bool,
-    /// What to show.
-    #[command(subcommand)]
-    pub what: What,
-}
-
-/// What to show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
-pub enum What {
-    /// Services with their backends
-    Services,
-    /// Backends of all services
-    Backends,
-    /// Tracked connections
-    Connections {
-        /// Show so many at most
-        #[arg(long, env = "TIDEGATE_LIMIT", value_name = "N", default_value_t = 1000)]
-        limit: usize,
-    },
-    /// Ports and their counters
-    Ports,
-    /// Poll loops; rates are over the time since they were last asked for
-    Workers,
-    /// Dropped packets by reason
-    Drops {
-        /// Also the reasons that never occurred
-        #[arg(long, env = "TIDEGATE_ALL", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
-        all: bool,
-    },
-    /// Time that packets spend in the balancer
-    Latency,
-    /// Next hops and their MAC addresses
-    Neighbors,
-    /// The process: version, configuration, time since start
-    Status,
-    /// The configuration in use, as a file that loads
-    Config {
-        /// Also the keys that are nobody else's business
-        #[arg(long, env = "TIDEGATE_SECRETS", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
-        secrets: bool,
-    },
 }
 
 /// How grave log lines are.

@@ -28,12 +28,18 @@ const ANSWER_BYTES_MAX: usize = 1 << 30;
 #[derive(Debug)]
 pub struct Client {
     socket: Option<PathBuf>,
+    patience: Duration,
 }
 
 impl Client {
     /// Asks at `socket`, or at the usual places.
     pub fn new(socket: Option<PathBuf>) -> Self {
-        Self { socket }
+        Self { socket, patience: ANSWER_TIME_MAX }
+    }
+
+    /// Waits so long for an answer.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The body of the answer to a GET.
@@ -65,9 +71,9 @@ impl Client {
             let lost = |why: String| {
                 Failure::running(format!("error: {}: {why}; see the log of that tidegate", path.display()))
             };
-            match tokio::time::timeout(ANSWER_TIME_MAX, exchange(stream, request)).await {
+            match tokio::time::timeout(self.patience, exchange(stream, request)).await {
                 Ok(answer) => answer.map_err(|error| lost(format!("no answer from the running tidegate: {error}"))),
-                Err(_) => Err(lost(format!("no answer in {} s", ANSWER_TIME_MAX.as_secs()))),
+                Err(_) => Err(lost(format!("no answer in {:.0?}", self.patience))),
             }
         })?;
         if status.is_success() {
@@ -129,6 +135,18 @@ fn nobody(tried: &[(PathBuf, io::Error)]) -> Failure {
         "start one with `tidegate run --config FILE`, or name its socket with --socket"
     };
     Failure::running(format!("error: no tidegate answers at {}; {advice}", places.join(", ")))
+}
+
+/// An answer as what it is expected to be.
+///
+/// # Errors
+/// It is something else.
+pub fn read<T: DeserializeOwned>(body: &str) -> Result<T, Failure> {
+    serde_json::from_str(body).map_err(|error| {
+        Failure::running(format!(
+            "error: the running tidegate answers in another way than this one expects ({error}); use its own version"
+        ))
+    })
 }
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;

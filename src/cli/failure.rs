@@ -50,6 +50,11 @@ impl Failure {
         Self { status: BROKEN_PIPE, message: String::new() }
     }
 
+    /// What the user is told.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Tells the user, and gives the exit status.
     pub fn report(&self) -> ExitCode {
         if !self.message.is_empty() {

@@ -1,15 +1,14 @@
 //! Log lines of the management side: on standard error, or with all their fields in the journal.
 
-use std::io::IsTerminal;
-
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::args::Level;
+use super::color;
 
-/// Starts logging what is at least as grave as `level`; in colour on a terminal, unless `NO_COLOR` is set.
+/// Starts logging what is at least as grave as `level`; in colour where standard error takes colours.
 pub fn start(level: Level) {
     let level = match level {
         Level::Error => LevelFilter::ERROR,
@@ -28,7 +27,6 @@ pub fn start(level: Level) {
         _ = tracing_subscriber::registry().with(level).with(journal).try_init();
         return;
     }
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     // What the fields say is in the sentence as well.
     let sentence = debug_fn(|writer, field, value| match field.name() {
         "message" => write!(writer, "{value:?}"),
@@ -37,7 +35,7 @@ pub fn start(level: Level) {
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal() && !no_color)
+        .with_ansi(color::on_stderr())
         .fmt_fields(sentence)
         .with_writer(std::io::stderr);
     _ = subscriber.try_init();

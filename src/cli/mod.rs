@@ -3,20 +3,31 @@
 mod args;
 mod backend;
 mod client;
+mod color;
+mod completion;
 mod failure;
+mod help;
 mod logging;
+mod man;
+mod names;
 mod output;
 mod plan;
+mod rates;
 mod reload;
 mod replay;
 mod run;
 mod show;
 mod table;
+mod terminal;
+mod units;
+mod watch;
+mod words;
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, ValueEnum};
 
 use crate::control::config;
 use args::{Args, Command};
@@ -26,15 +37,32 @@ use failure::Failure;
 /// Runs the command that the process's arguments name, and gives its exit status: 0 done, 1 failed while running, 2
 /// wrong usage, 78 bad configuration.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
-    match dispatch(args) {
+    completion::answer(command);
+    match parse(words::joined(std::env::args_os())).and_then(dispatch) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
 }
 
+/// All that the command line takes, with its help.
+fn command() -> clap::Command {
+    help::with_examples(Args::command())
+}
+
+/// Help and faults of the arguments end the process here.
+fn parse(args: Vec<OsString>) -> Result<Args, Failure> {
+    let wish = words::color(&args, std::env::var_os("TIDEGATE_COLOR"));
+    color::set(wish.and_then(|word| color::Color::from_str(&word, false).ok()).unwrap_or_default());
+    let mut command = command();
+    let parsed = command.try_get_matches_from_mut(&args).and_then(|matches| Args::from_arg_matches(&matches));
+    parsed.map_err(|error| match words::ambiguous(&error, &command, &args) {
+        Some(message) => Failure::usage(message),
+        None => error.format(&mut command).exit(),
+    })
+}
+
 fn dispatch(args: Args) -> Result<(), Failure> {
-    let Args { socket, log, command } = args;
+    let Args { socket, log, color: _, command } = args;
     match command {
         Command::Run(run) => {
             logging::start(log);
@@ -51,6 +79,8 @@ fn dispatch(args: Args) -> Result<(), Failure> {
         Command::Reload { file, confirm } => reload::reload(file.as_deref(), confirm, &Client::new(socket)),
         Command::Confirm => reload::confirm(&Client::new(socket)),
         Command::Rollback => reload::roll_back(&Client::new(socket)),
+        Command::Completions { shell } => completion::completions(shell),
+        Command::Man { directory } => man::man(directory.as_deref()),
     }
 }
 

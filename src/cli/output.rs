@@ -5,12 +5,24 @@ use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
 
-/// Writes `text` to standard output. A reader that has gone ends the command, silently, as SIGPIPE would.
+/// Writes `text` to standard output, with its colours or without. A reader that has gone ends the command, silently, as
+/// SIGPIPE would.
 ///
 /// # Errors
 /// What the command then ends with.
 pub fn print(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
+    write(anstream::AutoStream::auto(std::io::stdout()).lock(), text)
+}
+
+/// Writes `text` as it is.
+///
+/// # Errors
+/// As for [`print`].
+pub fn print_raw(text: &str) -> Result<(), Failure> {
+    write(std::io::stdout().lock(), text)
+}
+
+fn write(mut out: impl Write, text: &str) -> Result<(), Failure> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::broken_pipe()),

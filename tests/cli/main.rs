@@ -1,7 +1,10 @@
 //! The `tidegate` binary as its users meet it: exit statuses, messages and tables.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod shell;
+#[path = "../support/mod.rs"]
 mod support;
+mod views;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -10,6 +13,7 @@ use std::time::Duration;
 use tidegate::control::config::Config;
 use tidegate::control::serve::{ServeOptions, serve};
 use tidegate::lb::handle::{Request, WorkerHandle};
+use tidegate::lb::ids::BackendId;
 use tidegate::lb::latency::PacketClass;
 use tidegate::lb::verdict::DropReason;
 
@@ -44,15 +48,21 @@ name = "b1"
 address = "2001:db8:1::11"
 "#;
 
-/// Runs the command without the variables that would change its mind.
-fn tidegate(args: &[&str]) -> Output {
+/// The command without the variables that would change its mind.
+fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("TIDEGATE_") {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("TIDEGATE_") || ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"].contains(&name.as_str()) {
             command.env_remove(name);
         }
     }
-    command.args(args).stdin(Stdio::null()).output().unwrap()
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+fn tidegate(args: &[&str]) -> Output {
+    command(args).output().unwrap()
 }
 
 /// Exit status, standard output and standard error.
@@ -73,6 +83,8 @@ struct Running {
     config: String,
     socket: String,
     workers: Vec<WorkerHandle>,
+    /// web/b1.
+    first: BackendId,
 }
 
 fn start() -> Running {
@@ -101,7 +113,7 @@ fn start() -> Running {
         }
     });
     support::wait_for_socket(&socket);
-    Running { dir, config: path, socket: socket.to_str().unwrap().to_owned(), workers: vec![worker] }
+    Running { dir, config: path, socket: socket.to_str().unwrap().to_owned(), workers: vec![worker], first: b1 }
 }
 
 #[test]
@@ -110,7 +122,7 @@ fn version_and_help_are_no_failures() {
     assert_eq!(status, 0);
     let expected = format!("tidegate {} (git ", env!("CARGO_PKG_VERSION"));
     assert!(out.starts_with(&expected) && out.contains(", DPDK "), "{out}");
-    for command in ["run", "check", "replay", "show", "plan", "reload", "confirm", "rollback"] {
+    for command in ["run", "check", "replay", "show", "plan", "reload", "confirm", "rollback", "completions", "man"] {
         let (status, out, _) = run(&[command, "--help"]);
         assert!(status == 0 && out.contains("Usage: tidegate"), "{command}: {out}");
     }
@@ -196,11 +208,13 @@ fn services_are_laid_out_as_vips_with_their_backends() {
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let b1 = words(lines[2]);
     assert_eq!((b1[0].as_str(), b1[1].as_str(), b1[2].as_str()), ("10.1.0.11:8080", "b1", "up"), "{out}");
-    assert_eq!(b1[5..], ["100", "12", "123456", "9876543210", "-", "not", "checked"], "{out}");
+    assert_eq!(b1[5..], ["100", "12", "123K", "9.88G", "-", "not", "checked"], "{out}");
     assert_eq!(words(lines[3])[2], "drain");
     assert!(lines[3].ends_with("configuration") && lines[2].starts_with("  10."), "{out}");
     assert_eq!(lines[4], "tcp [2001:db8:80::80]:80 maglev gre  web6");
     assert!(lines[5].starts_with("  [2001:db8:1::11]:80 "), "{out}");
+    assert_eq!(words(lines[6])[..4], ["total", "12", "123K", "9.88G"], "{out}");
+    assert_eq!(lines[7..], ["2 services, 3 backends: 2 up, 1 drain"], "{out}");
     // Numbers end in the same column.
     let weight_end = |line: &str, weight: &str| line.find(&format!(" {weight} ")).unwrap() + weight.len();
     assert_eq!(weight_end(lines[2], "100"), weight_end(lines[3], "7"), "{out}");
@@ -286,7 +300,7 @@ fn reload_prints_what_changed_or_fails_whole() {
 
 #[test]
 fn a_plan_is_printed_and_its_status_says_whether_there_is_something_to_do() {
-    let Running { dir, config, socket, workers } = start();
+    let Running { dir, config, socket, workers, .. } = start();
     workers[0].counters.connections_active.set(12);
     let (status, out, error) = run(&["plan", &config, "--socket", &socket]);
     assert_eq!((status, error.as_str()), (0, ""));

@@ -1,0 +1,95 @@
+//! The words of the command line around what the parser of arguments does: abbreviations, and optional values.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, Error};
+
+/// Options that take a number of seconds or none.
+const OPTIONAL: [&str; 2] = ["--watch", "--rate"];
+
+/// `--watch 2` as `--watch=2`: what is not a number behind such an option is the name of a backend.
+pub fn joined(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut out: Vec<OsString> = Vec::new();
+    let mut args = args.into_iter();
+    for arg in args.by_ref() {
+        let is_end = arg == "--";
+        let is_seconds =
+            |arg: &OsStr| arg.to_str().is_some_and(|a| a.strip_suffix('s').unwrap_or(a).parse::<f64>().is_ok());
+        match out.last_mut().filter(|last| OPTIONAL.iter().any(|option| **last == *option)) {
+            Some(last) if is_seconds(&arg) => {
+                last.push("=");
+                last.push(arg);
+            }
+            _ => out.push(arg),
+        }
+        if is_end {
+            break;
+        }
+    }
+    out.extend(args);
+    out
+}
+
+/// The value of `--color` before anything is parsed, for the parser's own messages: the last one on the command line, else
+/// the environment's.
+pub fn color(args: &[OsString], environment: Option<OsString>) -> Option<String> {
+    let args: Vec<&str> = args.iter().map_while(|arg| arg.to_str()).take_while(|arg| *arg != "--").collect();
+    let apart = args.windows(2).filter_map(|pair| match pair {
+        ["--color", value] => Some(*value),
+        _ => None,
+    });
+    let joined = args.iter().filter_map(|arg| arg.strip_prefix("--color="));
+    apart.chain(joined).last().map(str::to_owned).or_else(|| environment?.into_string().ok())
+}
+
+/// For a word that is short for several commands: which ones. `None` if the error is another one.
+pub fn ambiguous(error: &Error, command: &Command, args: &[OsString]) -> Option<String> {
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return None;
+    }
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let mut level = command;
+    for arg in args.iter().skip(1).filter_map(|arg| arg.to_str()) {
+        if arg == word {
+            break;
+        }
+        if let [one] = candidates(level, arg).as_slice() {
+            level = one;
+        }
+    }
+    let names: Vec<&str> = candidates(level, word).iter().map(|command| command.get_name()).collect();
+    let (last, others) = names.split_last().filter(|(_, others)| !others.is_empty())?;
+    Some(format!("error: `{word}` may be {} or {last}", others.join(", ")))
+}
+
+fn candidates<'c>(command: &'c Command, word: &str) -> Vec<&'c Command> {
+    if let Some(exact) = command.find_subcommand(word) {
+        return vec![exact];
+    }
+    command.get_subcommands().filter(|c| !word.is_empty() && c.get_name().starts_with(word)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn os(words: &str) -> Vec<OsString> {
+        words.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn a_number_behind_an_option_is_its_value_and_a_word_is_not() {
+        assert_eq!(joined(os("t show backends --watch 2 web")), os("t show backends --watch=2 web"));
+        assert_eq!(joined(os("t show backends --rate web --watch")), os("t show backends --rate web --watch"));
+        assert_eq!(joined(os("t --rate 0.5s")), os("t --rate=0.5s"));
+        assert_eq!(joined(os("t run -- --rate 2")), os("t run -- --rate 2"));
+    }
+
+    #[test]
+    fn the_wish_for_colours_is_known_before_the_rest() {
+        assert_eq!(color(&os("t show --color never --color=always x"), None).as_deref(), Some("always"));
+        assert_eq!(color(&os("t show"), Some("never".into())).as_deref(), Some("never"));
+        assert_eq!(color(&os("t run -- --color always"), None), None);
+    }
+}
