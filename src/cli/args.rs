@@ -61,6 +61,8 @@ pub enum Command {
     Replay(Replay),
     /// Show what a running tidegate does
     Show(Show),
+    /// Watch a running tidegate live: services, backends, workers, drops, latency; drain backends by key
+    Top,
     /// Change what a backend of a running tidegate does, at once and until it is changed again or the file says the same
     Backend {
         /// What to do.

@@ -58,6 +58,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("show neighbors", &[("tidegate show neighbors --sort state", "next hops by state")]),
     ("show status", &[("tidegate show status", "version, uptime, configuration")]),
     ("show config", &[("tidegate show config > running.toml", "a file that `tidegate run` loads again")]),
+    ("top", &[("tidegate top", "1 to 5 switch views, ? explains the keys, q ends")]),
     (
         "backend",
         &[

@@ -19,6 +19,7 @@ mod run;
 mod show;
 mod table;
 mod terminal;
+mod top;
 mod units;
 mod watch;
 mod words;
@@ -79,6 +80,7 @@ fn dispatch(args: Args) -> Result<(), Failure> {
         Command::Reload { file, confirm } => reload::reload(file.as_deref(), confirm, &Client::new(socket)),
         Command::Confirm => reload::confirm(&Client::new(socket)),
         Command::Rollback => reload::roll_back(&Client::new(socket)),
+        Command::Top => top::top(socket),
         Command::Completions { shell } => completion::completions(shell),
         Command::Man { directory } => man::man(directory.as_deref()),
     }

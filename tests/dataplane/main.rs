@@ -13,3 +13,4 @@ mod endings;
 mod forwarding;
 mod idle;
 mod latency;
+mod top;
