@@ -29,3 +29,17 @@ fn every_drop_reason_has_its_line() {
     }
     holds("docs/drops.md", &text);
 }
+
+#[test]
+fn every_metric_has_its_line() {
+    let mut text = "# Metrics\n\n\
+         `/metrics` has these, as text for Prometheus; [api.md](api.md) says where. All of them are since the start of the\n\
+         process; a counter's name ends with `_total`. Times are seconds, sizes are bytes. A metric without a value is left out.\n\n\
+         | metric | type | labels | meaning |\n|---|---|---|---|\n"
+        .to_owned();
+    for family in tidegate::control::metrics::families() {
+        let labels = family.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(" ");
+        writeln!(text, "| `{}` | {} | {labels} | {} |", family.name, family.kind().word(), family.help).unwrap();
+    }
+    holds("docs/metrics.md", &text);
+}

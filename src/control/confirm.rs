@@ -45,7 +45,7 @@ pub enum RollbackError {
 impl Manager {
     /// What runs now, to go back to.
     pub(super) fn before(&self) -> Before {
-        Before { loaded: self.loaded.clone(), config: self.config.clone(), overrides: self.overrides.clone() }
+        Before { loaded: self.loaded.clone(), config: Config::clone(&self.config), overrides: self.overrides.clone() }
     }
 
     /// From now on the reload that just took the place of `before` waits for confirmation.
@@ -107,6 +107,7 @@ impl Manager {
                 let ReloadReport { path, summary, generation, .. } = &report;
                 warn!("reload of {refused} taken back, {why}: {path} runs again: {summary} (generation {generation})");
                 self.reload_error = Some(format!("{refused}: taken back, {why}"));
+                self.reloads.note(|counts| &mut counts.taken_back);
                 Ok(report)
             }
             Err(error) => {

@@ -63,6 +63,8 @@ struct Flood {
     pause_until: Option<Instant>,
     /// A second's worth, as it has been of late.
     usual: u64,
+    /// How often it began.
+    begun: u64,
 }
 
 impl Floods {
@@ -73,6 +75,13 @@ impl Floods {
             self.kinds = kinds(now);
         }
         self.kinds.iter_mut().zip(counts).filter_map(|(kind, count)| kind.look(count, now)).collect()
+    }
+}
+
+impl Floods {
+    /// Each kind that there has been, and how often one began.
+    pub fn begun(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.kinds.iter().map(|flood| (flood.kind, flood.begun))
     }
 }
 
@@ -96,6 +105,7 @@ impl Flood {
         }
         let (fresh, elapsed) = (count.saturating_sub(self.said), now.saturating_duration_since(self.since));
         let seconds = elapsed.as_secs().max(1);
+        self.begun += u64::from(self.pause_until.is_none());
         (self.said, self.since, self.pause_until) = (count, now, Some(now + PAUSE));
         let text = format!("{fresh} {} in {seconds} s: {}", self.what, self.why);
         Some(Line { kind: self.kind, count: fresh, seconds, text })
@@ -113,6 +123,7 @@ fn kinds(now: Instant) -> Vec<Flood> {
         since: now,
         pause_until: None,
         usual: 0,
+        begun: 0,
     };
     let told = DropReason::ALL.iter().filter(|reason| !TAKEN_IN.contains(reason));
     let drops = told.map(|reason| {

@@ -7,7 +7,7 @@ mod standing;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, error, info, warn};
 
@@ -67,7 +67,8 @@ pub struct Manager {
     pub(super) loaded: PathBuf,
     pub(super) loaded_at: Instant,
     pub(super) reload_error: Option<String>,
-    pub(super) config: Config,
+    pub(super) config: Arc<Config>,
+    pub(super) reloads: Reloads,
     pub(super) overrides: Overrides,
     pub(super) published: Arc<Published>,
     pub(super) workers: Vec<WorkerHandle>,
@@ -147,6 +148,27 @@ pub enum ReloadError {
     },
 }
 
+/// How often the configuration has changed, or was to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reloads {
+    /// Taken over.
+    pub(super) done: u64,
+    /// Refused, with everything as it was.
+    pub(super) refused: u64,
+    /// Taken back, by command or for want of a confirmation.
+    pub(super) taken_back: u64,
+    /// When the last one of them was.
+    pub(super) last: Option<SystemTime>,
+}
+
+impl Reloads {
+    /// Counts one that happens now.
+    pub(super) fn note(&mut self, which: impl Fn(&mut Self) -> &mut u64) {
+        *which(self) += 1;
+        self.last = Some(SystemTime::now());
+    }
+}
+
 /// What the checks of a backend said last, and since when they say so.
 struct Health {
     since: Instant,
@@ -196,7 +218,8 @@ impl Manager {
             partial: Partial::default(),
             started,
             config_path,
-            config,
+            config: Arc::new(config),
+            reloads: Reloads::default(),
             compiler,
             published,
             workers,
@@ -250,6 +273,7 @@ impl Manager {
                 info!(path, summary, generation, "reload of {path}: {summary} (generation {generation})");
                 report.warnings.iter().for_each(|warning| warn!("{warning}"));
                 self.reload_error = None;
+                self.reloads.note(|counts| &mut counts.done);
                 if let Some((before, window)) = before {
                     self.wait_for_confirmation(before, window);
                     report.unconfirmed = self.unconfirmed();
@@ -260,6 +284,7 @@ impl Manager {
                 let path = path.display().to_string();
                 error!(path, reason = %error, "reload refused, the running configuration stays: {error}");
                 self.reload_error = Some(error.to_string());
+                self.reloads.note(|counts| &mut counts.refused);
                 Err(error)
             }
         }
@@ -286,7 +311,7 @@ impl Manager {
         };
         let changes = diff(&self.config, &config);
         let before = std::mem::replace(&mut self.overrides, overrides);
-        let old = std::mem::replace(&mut self.config, config);
+        let old = std::mem::replace(&mut self.config, Arc::new(config));
         self.loaded = path.to_owned();
         self.loaded_at = Instant::now();
         self.healths.retain(|key, _| !forgotten.contains(key));
@@ -431,12 +456,17 @@ impl Manager {
         self.times.look(&snapshot, team.workers(), of, &team.times);
     }
 
+    /// Each kind of flood, and how often one began.
+    pub(super) fn floods(&self) -> Vec<(&'static str, u64)> {
+        self.floods.begun().collect()
+    }
+
     /// What runs, for a look ahead on another thread.
     pub fn basis(&self) -> Basis {
         let from = format!("what runs, of {}", self.loaded.display());
         Basis {
             from,
-            config: self.config.clone(),
+            config: Config::clone(&self.config),
             overrides: self.overrides.clone(),
             compiler: self.compiler.look_ahead(&self.config),
             snapshot: self.published.current(),

@@ -19,6 +19,7 @@ mod holds;
 pub mod host;
 pub mod manager;
 pub mod memory;
+pub mod metrics;
 pub mod overrides;
 mod passive;
 pub mod plan;

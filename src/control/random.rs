@@ -71,12 +71,15 @@ pub fn file(random: &mut Random) -> String {
         "socket = '/run/x y.sock'",
         "grace = 0.25",
         "state_file = 'none'",
+        "[control.api]",
+        "listen = '[2001:db8::1]:9300'",
+        "open_reads = false",
         "[host]",
         "icmp = 0",
         "other = 999",
     ];
     // A key must not get into the table of another.
-    for part in [0..8, 9..12, 13..15] {
+    for part in [0..8, 9..12, 13..15, 16..18] {
         if part.start > 0 {
             writeln!(text, "{}", keys[part.start - 1]).unwrap();
         }

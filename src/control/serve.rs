@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
-use super::api::{self, Places, SocketError};
-use super::config::{self, Config};
+use super::api::{self, Door, Places, SocketError, TcpError};
+use super::config::{self, Config, Identity};
 use super::confirm::RollbackError;
 use super::health::{Doors, Supervisor, Ways};
 use super::manager::{self, CommandError, Manager, ReloadError};
@@ -46,6 +47,9 @@ pub enum ServeError {
     /// The API's socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// The API on TCP.
+    #[error(transparent)]
+    Tcp(#[from] TcpError),
 }
 
 /// The manager, and who must hear of its changes.
@@ -54,13 +58,59 @@ pub struct Shared {
     reloads: tokio::sync::Mutex<()>,
     keeping: tokio::sync::Mutex<()>,
     reloaded: Notify,
+    door: Door,
+    identity: Mutex<Option<Identity>>,
+    vitals: Mutex<Vitals>,
+}
+
+/// What the loop saw of the workers, for whoever must not wait for the manager.
+#[derive(Clone, Debug)]
+pub struct Vitals {
+    /// When it looked last.
+    pub looked: std::time::Instant,
+    /// Workers that do not turn.
+    pub stalled: Vec<u16>,
 }
 
 impl Shared {
     /// Wraps `manager` for the API.
     pub fn new(manager: Manager) -> Arc<Self> {
-        let (reloads, keeping) = (tokio::sync::Mutex::new(()), tokio::sync::Mutex::new(()));
-        Arc::new(Self { manager: Mutex::new(manager), reloads, keeping, reloaded: Notify::new() })
+        let api = &manager.config().control.api;
+        Arc::new(Self {
+            reloads: Default::default(),
+            keeping: Default::default(),
+            reloaded: Notify::new(),
+            door: Door::new(api),
+            identity: Mutex::new(api.identity.clone()),
+            vitals: Mutex::new(Vitals { looked: std::time::Instant::now(), stalled: Vec::new() }),
+            manager: Mutex::new(manager),
+        })
+    }
+
+    /// Who is let in over TCP.
+    pub fn door(&self) -> &Door {
+        &self.door
+    }
+
+    /// What new clients over TCP are shown, if there is TLS.
+    pub fn identity(&self) -> Option<Identity> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the loop saw last.
+    pub fn vitals(&self) -> Vitals {
+        self.vitals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes over what a reload has read from the files of `[control.api]`.
+    fn renew(&self, api: &config::Api) {
+        self.door.renew(api);
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = api.identity.clone();
+    }
+
+    pub(super) fn looked(&self, stalled: Vec<u16>) {
+        let looked = std::time::Instant::now();
+        *self.vitals.lock().unwrap_or_else(PoisonError::into_inner) = Vitals { looked, stalled };
     }
 
     /// The manager; never to be held over an await.
@@ -164,8 +214,14 @@ pub(super) async fn run(
         warn!("{note}");
     }
     info!("API on {}", socket.path.display());
+    let listener = listen(manager.config()).await?;
+    if let Some(listener) = &listener {
+        let scheme = if manager.config().control.api.identity.is_some() { "https" } else { "http" };
+        info!("API on {scheme}://{}", listener.local_addr()?);
+    }
     let shared = Shared::new(manager);
     let server = tokio::spawn(api::serve(socket, shared.clone()));
+    let tcp_server = listener.map(|listener| tokio::spawn(api::tcp::serve(listener, shared.clone())));
     let mut supervisor = Supervisor::new(options.doors.clone());
     sync(&mut supervisor, &shared);
     let end = options.for_seconds.map(|seconds| Instant::now() + duration(seconds));
@@ -201,17 +257,13 @@ pub(super) async fn run(
                 }
                 supervisor.rest();
             }
-            _ = every_second.tick() => {
-                let mut manager = shared.manager();
-                manager.watch_workers();
-                manager.keep_times(|key| supervisor.measured(key));
-                if let Err(error) = manager.pass_time() {
-                    error!("what has changed with time could not be put into service: {error}");
-                }
-            }
+            _ = every_second.tick() => pass_second(&supervisor, &shared),
         }
     };
     shared.manager().note_end();
+    if let Some(server) = tcp_server {
+        server.abort();
+    }
     server.abort();
     // Waits until the socket's file is gone.
     _ = server.await;
@@ -224,18 +276,39 @@ async fn bind(options: &ServeOptions, config: &Config) -> Result<api::Socket, So
     api::bind(&options.socket.clone().unwrap_or(configured), explicit, &Places::of_process()).await
 }
 
+async fn listen(config: &Config) -> Result<Option<TcpListener>, TcpError> {
+    match config.control.api.listen {
+        Some(address) => api::tcp::bind(address).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 /// Finds out whether [`serve`] will have its socket, before there is traffic to interrupt.
 ///
 /// # Errors
 /// Why it will not.
 pub fn check(options: &ServeOptions, config: &Config) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { bind(options, config).await.map(drop) })?;
-    Ok(())
+    runtime.block_on(async {
+        bind(options, config).await.map(drop)?;
+        listen(config).await.map(drop)?;
+        Ok(())
+    })
+}
+
+fn pass_second(supervisor: &Supervisor, shared: &Shared) {
+    let mut manager = shared.manager();
+    manager.watch_workers();
+    shared.looked(manager.stalled());
+    manager.keep_times(|key| supervisor.measured(key));
+    if let Err(error) = manager.pass_time() {
+        error!("what has changed with time could not be put into service: {error}");
+    }
 }
 
 fn sync(supervisor: &mut Supervisor, shared: &Shared) {
     let manager = shared.manager();
+    shared.renew(&manager.config().control.api);
     let (snapshot, doors) = (manager.snapshot(), supervisor.doors().clone());
     let ways = Ways::new(&snapshot, &doors);
     let way = |service: &config::Service, backend: &config::Backend| ways.of(service, backend);

@@ -469,6 +469,15 @@ pub struct ReloadReport {
     pub unconfirmed: Option<Unconfirmed>,
 }
 
+/// `GET /healthz` and `GET /readyz`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wellness {
+    /// Whether there is nothing to complain of.
+    pub ok: bool,
+    /// What there is.
+    pub reasons: Vec<String>,
+}
+
 /// Body of every answer that is not 2xx.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiError {

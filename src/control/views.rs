@@ -208,6 +208,25 @@ impl Manager {
         self.ports.clone()
     }
 
+    /// Why packets would not be balanced, as far as the configuration and the workers say.
+    pub fn unready(&self) -> Vec<String> {
+        let idle = self.workers.iter().filter(|worker| worker.counters.generation.get() == 0);
+        let mut reasons: Vec<String> =
+            idle.map(|worker| format!("worker {} has not taken the configuration yet", worker.id.0)).collect();
+        let services = &self.config.services;
+        let has_one = |s: &Service| s.backends.iter().any(|b| self.overrides.admits(s, b));
+        if !services.is_empty() && !services.iter().any(has_one) {
+            reasons.push("no service has a backend that takes new connections".to_owned());
+        }
+        reasons
+    }
+
+    /// Numbers of the workers whose loops do not turn.
+    pub fn stalled(&self) -> Vec<u16> {
+        let stalled = self.workers.iter().zip(&self.progress).filter(|(_, progress)| progress.is_stalled());
+        stalled.map(|(worker, _)| worker.id.0).collect()
+    }
+
     /// The workers, for questions that only they can answer.
     pub fn worker_handles(&self) -> Vec<WorkerHandle> {
         self.workers.clone()

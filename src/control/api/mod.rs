@@ -1,29 +1,43 @@
-//! HTTP with JSON over a Unix socket: how the command line and other programs look in and steer.
+//! HTTP with JSON over a Unix socket and TCP: how the command line and other programs look in and steer.
 
 mod ask;
+mod attempts;
+mod body;
+mod door;
+mod plain;
+mod refusal;
 mod routes;
+mod slots;
 mod socket;
+pub mod tcp;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::Request;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
+pub use door::{Caller, Door, DoorCounts};
 pub use routes::router;
 pub use socket::{Places, Socket, SocketError, bind};
+pub use tcp::TcpError;
 
 use super::serve::Shared;
 
-/// Clients served at once; more wait to be accepted.
+/// Clients of the Unix socket served at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a client may take to send a request's head, and how long it may stay without one.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// Bytes of the longest head.
+const HEAD_BYTES_MAX: usize = 32 << 10;
 /// How long a connection may last: the request in work is finished then, and the client connects again.
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(60);
 /// What a connection gets beyond that to finish.
@@ -40,25 +54,33 @@ pub async fn serve(socket: Socket, shared: Arc<Shared>) {
             Ok((stream, _)) => {
                 let router = router.clone();
                 connections.spawn(async move {
-                    serve_one(stream, router).await;
+                    serve_one(stream, router, Caller::Socket).await;
                     drop(permit);
                 });
             }
-            Err(error) => {
-                // Most likely the process has no file descriptor left; trying at once would only burn the CPU.
-                warn!("the API cannot accept a client: {error}");
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
+            Err(error) => pause_after(&error).await,
         }
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn serve_one(stream: UnixStream, router: axum::Router) {
+/// Most likely the process has no file descriptor left; trying at once would only burn the CPU.
+async fn pause_after(error: &io::Error) {
+    warn!("the API cannot accept a client: {error}");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+}
+
+async fn serve_one(stream: impl AsyncRead + AsyncWrite + Unpin, router: axum::Router, caller: Caller) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(caller.clone());
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = match tokio::time::timeout(CONNECTION_TIME_MAX, connection.as_mut()).await {
         Ok(ended) => ended,

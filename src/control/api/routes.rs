@@ -1,23 +1,27 @@
 //! The routes under `/v1`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::ask;
+use super::door::{self, Caller, Right};
+use super::refusal::Refusal;
+use super::{ask, plain};
 use crate::control::confirm::RollbackError;
 use crate::control::manager::{CommandError, Manager, ReloadError};
 use crate::control::serve::Shared;
-use crate::control::status::{ApiError, BackendRequest, CONFIRM_S_MAX, PlanRequest, Ports, ReloadRequest};
+use crate::control::status::{BackendRequest, CONFIRM_S_MAX, PlanRequest, Ports, ReloadRequest};
 
 /// Bytes of the largest request body.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -30,44 +34,61 @@ const WORK_TIME_MAX: Duration = Duration::from_secs(30);
 type App = State<Arc<Shared>>;
 type Answer = Result<Response, Refusal>;
 
-/// What a request gets that is not served.
-struct Refusal(StatusCode, String);
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        (self.0, Json(ApiError { error: self.1 })).into_response()
-    }
+/// Everything that the API can be asked, each part by whom it may be asked.
+pub fn router(shared: Arc<Shared>) -> Router {
+    let guarded = |right, routes: Router<Arc<Shared>>| {
+        routes.route_layer(from_fn_with_state((shared.clone(), right), door::guard))
+    };
+    let v1 = guarded(Right::Figures, figures())
+        .merge(guarded(Right::Private, private()))
+        .merge(guarded(Right::Change, changes()))
+        .method_not_allowed_fallback(wrong_method);
+    let open = Router::new().route("/healthz", get(plain::healthz)).route("/readyz", get(plain::readyz));
+    let metrics = Router::new().route("/metrics", get(plain::metrics));
+    guarded(Right::Open, open)
+        .merge(guarded(Right::Figures, metrics))
+        .method_not_allowed_fallback(wrong_method)
+        .nest("/v1", v1)
+        .fallback(async || Refusal(StatusCode::NOT_FOUND, "no such path; those that exist begin with /v1/".into()))
+        .layer(from_fn_with_state(shared.clone(), door::bounded))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(shared)
 }
 
-/// Everything that the API can be asked.
-pub fn router(shared: Arc<Shared>) -> Router {
-    let v1 = Router::new()
+async fn wrong_method() -> Refusal {
+    let why = "this path needs another method: POST to do something, else GET";
+    Refusal(StatusCode::METHOD_NOT_ALLOWED, why.into())
+}
+
+/// What names no client.
+fn figures() -> Router<Arc<Shared>> {
+    Router::new()
         .route("/status", get(|app: App| view(app, |m| m.status())))
         .route("/stats", get(|app: App| view(app, |m| m.stats())))
         .route("/services", get(|app: App| view(app, |m| m.services())))
-        .route("/backends", get(|app: App| view(app, |m| m.backends())).post(command))
+        .route("/backends", get(|app: App| view(app, |m| m.backends())))
         .route("/workers", get(|app: App| view(app, |m| m.workers())))
         .route("/latency", get(|app: App| view(app, |m| m.latency())))
-        .route("/config", get(config))
         .route("/drops", get(drops))
         .route("/ports", get(ports))
+}
+
+/// What names clients, or is of the inside.
+fn private() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/config", get(config))
         .route("/connections", get(connections))
         .route("/neighbors", get(neighbors))
         .route("/plan", post(plan))
+}
+
+/// What changes something.
+fn changes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/backends", post(command))
         .route("/reload", post(reload))
         .route("/confirm", post(confirm))
         .route("/rollback", post(roll_back))
-        .method_not_allowed_fallback(async || {
-            Refusal(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "this path needs another method: POST to do something, else GET".into(),
-            )
-        });
-    Router::new()
-        .nest("/v1", v1)
-        .fallback(async || Refusal(StatusCode::NOT_FOUND, "no such path; those that exist begin with /v1/".into()))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(shared)
 }
 
 async fn view<T: Serialize>(State(shared): App, of: fn(&mut Manager) -> T) -> Response {
@@ -94,9 +115,17 @@ struct ConfigQuery {
     secrets: Option<String>,
 }
 
-async fn config(State(shared): App, query: Result<Query<ConfigQuery>, QueryRejection>) -> Answer {
+async fn config(
+    State(shared): App,
+    Extension(caller): Extension<Caller>,
+    query: Result<Query<ConfigQuery>, QueryRejection>,
+) -> Answer {
     let Query(query) = query.map_err(bad_query)?;
-    let text = shared.manager().config_text(is_set(query.secrets.as_deref()));
+    let secrets = is_set(query.secrets.as_deref());
+    if secrets && !caller.is_socket() {
+        return Err(Refusal(StatusCode::FORBIDDEN, "secrets are told on the Unix socket only".to_owned()));
+    }
+    let text = shared.manager().config_text(secrets);
     Ok(Json(text).into_response())
 }
 
@@ -143,8 +172,13 @@ async fn neighbors(State(shared): App) -> Answer {
     Ok(Json(answer.map_err(unavailable)?).into_response())
 }
 
-async fn reload(State(shared): App, body: Result<Bytes, BytesRejection>) -> Answer {
+async fn reload(
+    State(shared): App,
+    Extension(caller): Extension<Caller>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
     let request: ReloadRequest = read(body, "{\"path\": \"FILE\", \"confirm_s\": 60}")?.unwrap_or_default();
+    may_name_files(&caller, request.path.as_deref())?;
     if request.confirm_s.is_some_and(|seconds| !(1..=CONFIRM_S_MAX).contains(&seconds)) {
         let message = format!("`confirm_s` must be 1 to {CONFIRM_S_MAX} seconds");
         return Err(Refusal(StatusCode::BAD_REQUEST, message));
@@ -181,19 +215,33 @@ async fn command(State(shared): App, body: Result<Bytes, BytesRejection>) -> Ans
     Ok(Json(report).into_response())
 }
 
-async fn plan(State(shared): App, body: Result<Bytes, BytesRejection>) -> Answer {
+async fn plan(State(shared): App, Extension(caller): Extension<Caller>, body: Result<Bytes, BytesRejection>) -> Answer {
     const SHAPE: &str = "{\"path\": \"FILE\"} or {\"text\": \"[[port]] ...\"}";
     let request: PlanRequest = read(body, SHAPE)?.unwrap_or_default();
     if request.path.is_some() && request.text.is_some() {
         return Err(Refusal(StatusCode::BAD_REQUEST, format!("the body is not like {SHAPE}: it has both")));
     }
+    may_name_files(&caller, request.path.as_deref())?;
     let plan = blocking(move || shared.plan(request)).await?.map_err(refused)?;
     Ok(Json(plan).into_response())
+}
+
+/// Messages show lines of the file that is named, whatever it is.
+fn may_name_files(caller: &Caller, path: Option<&Path>) -> Result<(), Refusal> {
+    if path.is_some() && !caller.is_socket() {
+        let why = "files of this machine are named on the Unix socket only; leave `path` out, or send the text";
+        return Err(Refusal(StatusCode::FORBIDDEN, why.to_owned()));
+    }
+    Ok(())
 }
 
 /// The body as JSON; `None` if there is none.
 fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>, shape: &str) -> Result<Option<T>, Refusal> {
     let body = body.map_err(|rejection| Refusal(rejection.status(), rejection.body_text()))?;
+    if body.len() > BODY_BYTES_MAX {
+        let message = format!("the body is too large: at most {BODY_BYTES_MAX} bytes");
+        return Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, message));
+    }
     if body.trim_ascii().is_empty() {
         return Ok(None);
     }
@@ -211,7 +259,7 @@ fn refused(error: ReloadError) -> Refusal {
     Refusal(status, error.to_string())
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
     let ended = tokio::time::timeout(WORK_TIME_MAX, tokio::task::spawn_blocking(work)).await;
     let late = || Refusal(StatusCode::SERVICE_UNAVAILABLE, "the answer takes too long; try again".to_owned());
     ended.map_err(|_| late())?.map_err(|_| late())

@@ -45,6 +45,7 @@ impl Config {
         let tables = [
             ("dataplane.", &keys::DATAPLANE, written::dataplane(&self.dataplane), written::dataplane(&new.dataplane)),
             ("control.", &keys::CONTROL, written::control(&self.control), written::control(&new.control)),
+            ("control.api.", &keys::API, written::api(&self.control.api), written::api(&new.control.api)),
             ("host.", &keys::HOST, written::host(&self.host), written::host(&new.host)),
         ];
         let mut differ: Vec<KeyChange> =

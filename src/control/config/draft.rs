@@ -7,9 +7,11 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::check_api::ApiSpans;
 use super::draft_service::{self, ServiceSpans};
 use super::keys::{self, Kind, LCORE_MAX, PORTS_MAX, SERVICES_MAX, WORKERS_MAX};
 use super::model::{Config, Control, Dataplane, Port, Workers};
+use super::model_api::Api;
 use super::net::IpNet;
 use super::reader::{Reader, is_text, is_usable, shown};
 use super::source::{Findings, Span};
@@ -21,6 +23,7 @@ use crate::lb::punt::{PuntClass, PuntRates};
 pub struct Draft {
     pub config: Config,
     pub workers: Option<Span>,
+    pub api: ApiSpans,
     /// Whether networks and gateways are as the file wants them, so that next hops are known.
     pub ways_are_known: bool,
     /// One for each of `config.ports`.
@@ -53,7 +56,7 @@ pub fn read(root: &Spanned<DeTable<'_>>, findings: &mut Findings) -> Draft {
     }
     let root_is_good = root.findings.is_good();
     let (dataplane, workers) = read_dataplane(&mut root);
-    let control = read_control(&mut root);
+    let (control, api) = read_control(&mut root);
     let host = read_host(&mut root);
     let service_tables = root.tables("service", SERVICES_MAX);
     let findings = root.findings;
@@ -70,7 +73,7 @@ pub fn read(root: &Spanned<DeTable<'_>>, findings: &mut Findings) -> Draft {
         .unzip();
     let config = Config { dataplane, control, ports, host, services, warnings: Vec::new() };
     let ways_are_known = root_is_good && port_spans.iter().all(|spans| spans.is_good);
-    Draft { config, workers, ways_are_known, ports: port_spans, services: service_spans }
+    Draft { config, workers, api, ways_are_known, ports: port_spans, services: service_spans }
 }
 
 /// Splits a value that may have been left out from its place.
@@ -143,9 +146,9 @@ fn read_workers(table: &mut Reader<'_, '_, '_>) -> Option<Spanned<Workers>> {
     (lcores.len() == items.len()).then(|| Spanned::new(value.span(), Workers::Lcores(lcores)))
 }
 
-fn read_control(root: &mut Reader<'_, '_, '_>) -> Control {
+fn read_control(root: &mut Reader<'_, '_, '_>) -> (Control, ApiSpans) {
     let mut control = Control::default();
-    let Some(mut table) = root.table("control", &keys::CONTROL) else { return control };
+    let Some(mut table) = root.table("control", &keys::CONTROL) else { return (control, ApiSpans::default()) };
     if let Some(socket) = table.text("socket") {
         control.socket = PathBuf::from(socket.into_inner());
     }
@@ -157,7 +160,27 @@ fn read_control(root: &mut Reader<'_, '_, '_>) -> Control {
     if let Some(path) = table.parsed("state_file", state_file) {
         control.state_file = Some(path.into_inner()).filter(|path| path.is_absolute());
     }
-    control
+    let (api, spans) = read_api(&mut table);
+    control.api = api;
+    (control, spans)
+}
+
+fn read_api(control: &mut Reader<'_, '_, '_>) -> (Api, ApiSpans) {
+    let mut api = Api::default();
+    let mut spans = ApiSpans::default();
+    let Some(mut table) = control.table("api", &keys::API) else { return (api, spans) };
+    (api.listen, spans.listen) = split(table.parsed("listen", |text| text.parse().ok()));
+    let mut path = |name| {
+        let (path, span) = split(table.text(name));
+        (path.map(PathBuf::from), span)
+    };
+    (api.token_file, spans.token_file) = path("token_file");
+    (api.tls_cert, spans.tls_cert) = path("tls_cert");
+    (api.tls_key, spans.tls_key) = path("tls_key");
+    let (open_reads, span) = split(table.flag("open_reads"));
+    api.open_reads = open_reads.unwrap_or(api.open_reads);
+    spans.open_reads = span;
+    (api, spans)
 }
 
 fn read_host(root: &mut Reader<'_, '_, '_>) -> PuntRates {

@@ -1,6 +1,7 @@
 //! Every key the parser knows, with its type, range, default and meaning: the parser, the messages and the tests of the
 //! documentation read this one table.
 
+pub use super::keys_api::API;
 pub use super::keys_health::{HEALTH, PASSIVE};
 pub use super::keys_service::{BACKEND, SERVICE, TIMEOUTS};
 use super::words::{HostPath, Idle, Spread, Word};
@@ -237,6 +238,7 @@ pub static CONTROL: TableDoc = TableDoc {
             INIT,
             "Where `tidegate backend` keeps what it changed, so that a restart does not undo it",
         ),
+        key("api", Kind::Table("[control.api]"), "all defaults", INIT, "The API on TCP"),
     ],
 };
 
@@ -317,8 +319,8 @@ pub static HOST: TableDoc = TableDoc {
 };
 
 /// Every table, in the order of the documentation.
-pub static TABLES: [&TableDoc; 10] =
-    [&ROOT, &DATAPLANE, &CONTROL, &PORT, &HOST, &SERVICE, &TIMEOUTS, &HEALTH, &PASSIVE, &BACKEND];
+pub static TABLES: [&TableDoc; 11] =
+    [&ROOT, &DATAPLANE, &CONTROL, &API, &PORT, &HOST, &SERVICE, &TIMEOUTS, &HEALTH, &PASSIVE, &BACKEND];
 
 /// The words of `W` that this version supports, and those that it only knows.
 pub fn words<W: Word>() -> [Vec<&'static str>; 2] {

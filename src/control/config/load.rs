@@ -10,7 +10,7 @@ use toml::de::DeTable;
 use super::errors::Errors;
 use super::model::Config;
 use super::source::{Findings, Source, printable};
-use super::{check_files, check_ports, check_services, draft};
+use super::{check_api, check_files, check_ports, check_services, draft};
 
 /// Bytes of the largest file that is read: room for 100,000 backends.
 pub const FILE_BYTES_MAX: usize = 16 << 20;
@@ -34,6 +34,7 @@ impl Config {
         let mut draft = draft::read(&root, &mut findings);
         check_ports::check(&draft, &mut findings);
         check_services::check(&draft, &mut findings);
+        check_api::check(&mut draft, &mut findings);
         check_files::check(&mut draft, &mut findings);
         draft.config.warnings = source.judge(findings)?;
         Ok(draft.config)

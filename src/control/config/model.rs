@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::errors::Diagnostic;
+use super::model_api::Api;
 use super::model_health::{Health, Passive};
 use super::net::IpNet;
 use super::words::{
@@ -100,6 +101,8 @@ pub struct Control {
     pub grace: Duration,
     /// Where commands about backends are kept over a restart; `None` means nowhere.
     pub state_file: Option<PathBuf>,
+    /// The API on TCP.
+    pub api: Api,
 }
 
 impl Default for Control {
@@ -108,6 +111,7 @@ impl Default for Control {
             socket: PathBuf::from("/run/tidegate/tidegate.sock"),
             grace: Duration::ZERO,
             state_file: Some(PathBuf::from("/var/lib/tidegate/state.json")),
+            api: Api::default(),
         }
     }
 }

@@ -31,6 +31,7 @@ impl Config {
         };
         table(&keys::DATAPLANE, &written::dataplane(&self.dataplane), &[]);
         table(&keys::CONTROL, &written::control(&self.control), &[]);
+        table(&keys::API, &written::api(&self.control.api), &[]);
         table(&keys::HOST, &written::host(&self.host), &[]);
         for port in &self.ports {
             table(&keys::PORT, &written::port(port), &[]);

@@ -1,11 +1,13 @@
 //! The configuration as the file writes it: each table as its keys with their values.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Value;
 
 use super::model::{Backend, Control, Dataplane, Port, Service, Timeouts, Workers};
+use super::model_api::Api;
 use super::model_health::{DnsCheck, Health, HealthCheck, HttpCheck, Passive, Statuses, TlsCheck, UdpCheck};
 use super::words::{DnsRecord, HealthType, Word};
 use crate::lb::punt::{PuntClass, PuntRates};
@@ -47,12 +49,25 @@ pub fn dataplane(dataplane: &Dataplane) -> Vec<Row> {
 
 /// `[control]`.
 pub fn control(control: &Control) -> Vec<Row> {
-    let Control { socket, grace, state_file } = control;
+    let Control { socket, grace, state_file, api: _ } = control;
     let state_file = state_file.as_ref().map_or_else(|| text("none"), |path| text(path.to_string_lossy()));
     vec![
         ("socket", Some(text(socket.to_string_lossy()))),
         ("grace", Some(time(*grace))),
         ("state_file", Some(state_file)),
+    ]
+}
+
+/// `[control.api]`, without what is in its files.
+pub fn api(api: &Api) -> Vec<Row> {
+    let Api { listen, token_file, tls_cert, tls_key, open_reads, token: _, identity: _ } = api;
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| text(path.to_string_lossy()));
+    vec![
+        ("listen", listen.map(text)),
+        ("token_file", path(token_file)),
+        ("tls_cert", path(tls_cert)),
+        ("tls_key", path(tls_key)),
+        ("open_reads", Some(Value::Boolean(*open_reads))),
     ]
 }
 

@@ -88,7 +88,17 @@ fn each_line_that_the_reference_file_comments_out_works() {
     let directory = tempfile::tempdir().unwrap();
     let authorities = directory.path().join("ca.pem");
     fs::write(&authorities, rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap().cert.pem()).unwrap();
-    let reference = reference.replace("/etc/ssl/certs/own-ca.pem", &authorities.display().to_string());
+    let token = directory.path().join("token");
+    fs::write(&token, "0123456789abcdef").unwrap();
+    let identity = directory.path().join("api.pem");
+    let own = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+    fs::write(&identity, own.cert.pem() + &own.signing_key.serialize_pem()).unwrap();
+    let files = [
+        ("/etc/ssl/certs/own-ca.pem", &authorities),
+        ("/etc/tidegate/token", &token),
+        ("/etc/tidegate/api.pem", &identity),
+    ];
+    let reference = files.iter().fold(reference, |text, (from, to)| text.replace(from, &to.display().to_string()));
     let mut tried = 0;
     for (index, line) in reference.lines().enumerate() {
         let Some(key) = reference_key(line).filter(|_| line.starts_with('#')) else { continue };

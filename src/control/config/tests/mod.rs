@@ -1,5 +1,6 @@
 //! The parser against good files, bad files, hostile files, and its own documentation.
 
+mod api;
 mod bad;
 mod documentation;
 mod good;

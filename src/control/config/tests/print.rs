@@ -59,6 +59,7 @@ fn no_key_is_forgotten() {
     };
     holds(&keys::DATAPLANE, written::dataplane(&config.dataplane));
     holds(&keys::CONTROL, written::control(&config.control));
+    holds(&keys::API, written::api(&config.control.api));
     holds(&keys::HOST, written::host(&config.host));
     holds(&keys::PORT, written::port(&config.ports[0]));
     holds(&keys::SERVICE, written::service(&config.services[0]));

@@ -109,7 +109,7 @@ fn what_is_not_kept_yet_is_kept_once() {
     let Bench { _dir, path, mut manager } = bench();
     command(&mut manager, "web/b1", Action::Drain);
     assert!(manager.unkept().is_none(), "this one has no state file");
-    let mut config = manager.config.clone();
+    let mut config = Config::clone(&manager.config);
     config.control.state_file = Some(path.with_file_name("state.json"));
     manager.state_file = StateFile::open(&config, &path).0;
     let (file, commands) = manager.unkept().unwrap();

@@ -1,5 +1,7 @@
 //! The API over a real socket, and where that socket goes.
 
+mod tcp;
+
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -29,8 +31,13 @@ struct Bench {
 
 impl Bench {
     fn start(workers_answer: bool) -> Self {
+        Self::start_with(workers_answer, |_| CONFIG.to_owned())
+    }
+
+    /// The configuration may name files of the directory that it is given.
+    fn start_with(workers_answer: bool, config: impl FnOnce(&Path) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let path = file(dir.path(), "tidegate.toml", CONFIG);
+        let path = file(dir.path(), "tidegate.toml", &config(dir.path()));
         let manager = manager(&path);
         let socket = dir.path().join("run/api.sock");
         let handles = manager.worker_handles();
