@@ -100,7 +100,7 @@ drop_reasons! {
     UdpNoChecksum "udp6_no_checksum"
         "UDP over IPv6 without a checksum (RFC 8200 8.1)."
         "A tunnel that leaves it out (RFC 6935), or a broken sender."
-        "Switch the UDP checksum on at the sender (vxlan: `noudp6zerocsumtx`; fou and gue: `encap-csum6`)."
+        "Switch the UDP checksum on at the sender (vxlan: `noudp6zerocsumtx`; fou and gue: `encap-udp6-csum`)."
     TinyFragment "tiny_fragment"
         "A first fragment without its transport header, or a TCP fragment at offset 1 (RFC 1858, 3128)."
         "Somebody tries to get past filters."
