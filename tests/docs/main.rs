@@ -1,5 +1,8 @@
 //! Documents that are made from the code are what the code says.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod json;
+mod pages;
 
 use std::fmt::Write;
 use std::path::Path;
@@ -7,7 +10,7 @@ use std::path::Path;
 use tidegate::lb::verdict::DropReason;
 
 /// Compares `file` with `text`, or writes it when `BLESS=1` is set.
-fn holds(file: &str, text: &str) {
+pub(crate) fn holds(file: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&path, text).unwrap();
