@@ -7,8 +7,8 @@ use crate::control::config::suggest::nearest;
 
 /// Between two columns.
 const GAP: usize = 2;
-/// What is left of a last column that has to be shortened.
-const LAST_WIDTH_MIN: usize = 14;
+/// What is left of a last column whose words have to be broken into lines.
+const LAST_WIDTH_MIN: usize = 16;
 
 /// One value of a table.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -159,13 +159,12 @@ impl Table {
         let hidden: Vec<&str> =
             self.columns.iter().zip(&shown).filter(|(_, shown)| !**shown).map(|(c, _)| c.heading.as_str()).collect();
         if !hidden.is_empty() {
-            let note = format!("Without {}, for which the terminal is not wide enough.", hidden.join(", "));
-            text.push_str(&format!("{}\n", color::paint(&note, color::FAINT)));
+            text.push_str(&format!("{}\n", color::paint(&left_out(&hidden, width), color::FAINT)));
         }
         text
     }
 
-    /// Which columns are shown in lines of `width`; the last one is shortened if that helps.
+    /// Which columns are shown in lines of `width`; the last one has several lines if that helps.
     fn fit(&self, widths: &mut [usize], width: Option<usize>) -> Vec<bool> {
         let mut shown = vec![true; widths.len()];
         let Some(width) = width else { return shown };
@@ -190,20 +189,23 @@ impl Table {
 
     fn line_of(&self, cells: &[Cell], widths: &[usize], shown: &[bool]) -> String {
         let mut line = String::new();
-        let mut blanks = 0;
+        let mut at = 0;
+        let mut end = 0;
         let cells = cells.iter().zip(widths).zip(self.columns.iter().zip(shown)).filter(|(_, (_, shown))| **shown);
         for ((cell, &width), (column, _)) in cells {
-            let text = shortened(&cell.text, width);
-            let pad = width - text.chars().count();
-            let (before, after) = if column.is_right { (pad, 0) } else { (0, pad) };
-            if !text.is_empty() {
-                line.push_str(&" ".repeat(blanks + before));
-                line.push_str(&if cell.style == Style::new() { text } else { color::paint(&text, cell.style) });
-                blanks = 0;
-            } else {
-                blanks += before;
+            // Only the last column is ever narrower than its words.
+            for (n, text) in wrapped(&cell.text, width).iter().enumerate().filter(|(_, text)| !text.is_empty()) {
+                if n > 0 {
+                    line.push('\n');
+                    end = 0;
+                }
+                let len = text.chars().count();
+                let begin = at + if column.is_right { width.saturating_sub(len) } else { 0 };
+                line.push_str(&" ".repeat(begin - end));
+                line.push_str(&if cell.style == Style::new() { text.clone() } else { color::paint(text, cell.style) });
+                end = begin + len;
             }
-            blanks += after + GAP;
+            at += width + GAP;
         }
         line + "\n"
     }
@@ -242,12 +244,39 @@ impl Table {
     }
 }
 
-/// `text`, with its end cut off if it has more characters than `width`.
-fn shortened(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
+/// A line about columns that are not shown, which is no longer than the others.
+fn left_out(hidden: &[&str], width: Option<usize>) -> String {
+    const WHERE: &str = "a wider terminal or a pipe has them.";
+    let named = format!("Left out: {}; {WHERE}", hidden.join(", "));
+    if width.is_some_and(|width| named.chars().count() > width) {
+        return format!("Left out: {} columns; {WHERE}", hidden.len());
     }
-    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+    named
+}
+
+/// Lines of at most `width` characters, broken between words where that is possible.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    if text.chars().count() <= width {
+        return vec![text.to_owned()];
+    }
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let mut rest: Vec<char> = word.chars().collect();
+        while !rest.is_empty() {
+            let used = lines.last().map_or(0, |line| line.chars().count());
+            let blank = usize::from(used > 0);
+            if used + blank + rest.len() > width && used > 0 {
+                lines.push(String::new());
+                continue;
+            }
+            let piece: String = rest.drain(..rest.len().min(width.max(1))).collect();
+            if let Some(line) = lines.last_mut() {
+                line.extend((blank > 0).then_some(' '));
+                line.push_str(&piece);
+            }
+        }
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -306,23 +335,34 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_wide_loses_columns_and_then_the_end_of_the_last_one() {
+    fn what_is_too_wide_loses_columns_and_then_has_its_last_one_in_lines() {
         let mut table = Table::new(&["NAME", ">PACKETS", ">BYTES", "WHY"]).dispensable(&["BYTES", "PACKETS"]);
         let why = "the health check says no and no again";
         table.row(["b1", "1", "2", why].map(|word| word.to_owned()));
-        let at = |width| plain(&table.text(Some(width)));
-        assert!(!at(80).contains("Without"), "{}", at(80));
-        let narrow = at(40);
-        let lines: Vec<&str> = narrow.lines().collect();
-        assert_eq!(lines[1], "b1          1      2  the health check …");
-        let narrow = at(25);
-        assert_eq!(
-            narrow.lines().collect::<Vec<_>>(),
-            [
-                "NAME  WHY",
-                "b1    the health check s…",
-                "Without PACKETS, BYTES, for which the terminal is not wide enough."
-            ]
-        );
+        let at = |width| plain(&table.text(Some(width))).lines().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(at(80), ["NAME  PACKETS  BYTES  WHY", &format!("b1          1      2  {why}")]);
+        let lines = [
+            "NAME  PACKETS  BYTES  WHY",
+            "b1          1      2  the health check",
+            "                      says no and no",
+            "                      again",
+        ];
+        assert_eq!(at(40), lines);
+        let lines = [
+            "NAME  WHY",
+            "b1    the health check",
+            "      says no and no",
+            "      again",
+            "Left out: 2 columns; a wider terminal or a pipe has them.",
+        ];
+        assert_eq!(at(25), lines);
+        assert_eq!(left_out(&["BYTES"], Some(60)), "Left out: BYTES; a wider terminal or a pipe has them.");
+    }
+
+    #[test]
+    fn words_longer_than_a_line_are_broken() {
+        assert_eq!(wrapped("net_pcap0,rx_pcap=/tmp/a b", 10), ["net_pcap0,", "rx_pcap=/t", "mp/a b"]);
+        assert_eq!(wrapped("", 10), [""]);
+        assert_eq!(wrapped("ab", 0), ["a", "b"]);
     }
 }

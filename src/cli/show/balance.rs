@@ -12,7 +12,7 @@ use crate::control::text::counted;
 const HEADINGS: &[&str] = &["STATE", "SINCE", ">WEIGHT", ">CONNECTIONS", ">PACKETS", ">BYTES", ">RESPONSE", "REASON"];
 /// Of what [`flow_cells`] gives.
 const FLOW_HEADINGS: &[&str] = &["STATE", ">WEIGHT", ">CONNECTIONS", ">NEW/S", ">PACKETS/S", ">BYTES/S"];
-const DISPENSABLE: &[&str] = &["RESPONSE", "WEIGHT", "BYTES", "SINCE", "PACKETS", "ADDRESS"];
+const DISPENSABLE: &[&str] = &["RESPONSE", "BYTES", "PACKETS", "WEIGHT", "ADDRESS", "SINCE"];
 
 /// As `ipvsadm -ln` does it: a line for the VIP, and its backends below.
 pub fn services(services: &[ServiceStatus], look: Look, before: Option<&BackendsBefore<'_>>) -> Table {
@@ -199,13 +199,12 @@ mod tests {
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1], "tcp 192.0.2.10:80 maglev nat  web");
-        assert!(
-            lines[2].starts_with("  10.1.0.1:80      b1    up     3 h 12 min  ") && lines[2].contains(" 123G "),
-            "{text}"
-        );
-        assert_eq!(lines[4], "tcp 192.0.2.10:80 maglev nat  dns  (no backend takes new connections)");
-        assert!(lines[6].starts_with("total ") && lines[6].contains(" 123G"), "{text}");
-        assert_eq!(lines[7], "2 services, 3 backends: 1 up, 1 drain, 1 down");
+        assert!(lines[2].starts_with("  10.1.0.1:80      b1    up     3 h 12 min     100 "), "{text}");
+        assert!(text.contains("  long\n") && !text.contains("PACKETS  "), "no word of the reason is lost: {text}");
+        assert!(text.contains("tcp 192.0.2.10:80 maglev nat  dns  (no backend takes new connections)\n"), "{text}");
+        assert!(text.contains("\n2 services, 3 backends: 1 up, 1 drain, 1 down\n"), "{text}");
+        let text = plain(services(&all, Look::default(), None), &Layout { width: Some(120), sort: None });
+        assert!(text.contains(" 123G  ") && text.contains("\ntotal ") && text.contains("REASON"), "{text}");
         let wide = plain(services(&all, Look { exact: true }, None), &Layout::default());
         assert!(wide.contains(" 123456789012  123456789012000  ") && wide.contains("failed for long\n"), "{wide}");
     }

@@ -306,8 +306,8 @@ impl App {
         let connections = now.and_then(|now| now.backends().find(|b| b.service == service && b.name == name));
         let connections = counted(connections.map_or(0, |backend| backend.connections), "connection");
         let question = match action {
-            Action::Drain => format!("drain {backend}? No new connections; its {connections} may end by themselves."),
-            _ => format!("have {backend} up again? It takes new connections while it is healthy."),
+            Action::Drain => format!("drain {backend}? It keeps its {connections}, and gets no more."),
+            _ => format!("have {backend} up? It gets connections while it is healthy."),
         };
         self.mode = Mode::Confirm { question, request: BackendRequest { backend, action, weight: None } };
         Effect::None

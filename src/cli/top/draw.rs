@@ -11,6 +11,7 @@ use super::app::{App, Mode, View};
 use super::grid::{Grid, Key, Row, Tone};
 use super::model::{duration, rate_text, socket};
 use super::round::Round;
+use crate::cli::table::wrapped;
 use crate::cli::units;
 
 /// Below this there is no room for a table.
@@ -19,7 +20,7 @@ pub const WIDTH_MIN: u16 = 60;
 pub const HEIGHT_MIN: u16 = 12;
 /// Lines above the headings of the table.
 const TOP_LINES: u16 = 5;
-/// From here on there is room for more about the chosen reason of drops.
+/// From here on there is room for more about the chosen row.
 const DETAIL_HEIGHT_MIN: u16 = 20;
 const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
@@ -68,18 +69,20 @@ pub fn rows(app: &App, size: Size) -> usize {
     usize::from(size.height).saturating_sub(used)
 }
 
-/// What there is to say about the chosen reason of drops, as words and lines, below a rule.
+/// What there is to say about the chosen row, as words and lines, below a rule.
 fn detail(app: &App, size: Size) -> Vec<(&'static str, String)> {
-    let Some(Key::Other(reason)) = app.chosen().filter(|_| app.view == View::Drops && size.height >= DETAIL_HEIGHT_MIN)
-    else {
-        return Vec::new();
+    let said = match (app.chosen(), app.view) {
+        _ if size.height < DETAIL_HEIGHT_MIN => None,
+        (Some(Key::Backend(service, name)), _) => app.model.about_backend(&service, &name),
+        (Some(Key::Other(reason)), View::Drops) => app.model.about_drops(&reason),
+        _ => None,
     };
-    let Some(drop) = app.model.drop_reason(&reason) else { return Vec::new() };
+    let Some(said) = said else { return Vec::new() };
     let width = usize::from(size.width).saturating_sub(11);
     let mut lines = vec![("", String::new())];
-    for (word, text) in [("means", &drop.meaning), ("cause", &drop.cause), ("cure", &drop.cure)] {
+    for (word, text) in said {
         let words = [word].into_iter().chain(std::iter::repeat(""));
-        lines.extend(words.zip(wrapped(text, width)));
+        lines.extend(words.zip(wrapped(&text, width)));
     }
     lines
 }
@@ -356,20 +359,4 @@ fn cut(text: &str, width: usize) -> String {
         return text.to_owned();
     }
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
-}
-
-/// Lines of at most `width` characters, broken between words.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }

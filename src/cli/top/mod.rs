@@ -131,9 +131,14 @@ fn words(failure: &Failure) -> String {
 }
 
 fn ask_again_and_again(client: &Client, sender: &Sender<Message>) {
+    let mut took = Duration::ZERO;
     loop {
-        std::thread::sleep(EVERY);
-        let message = match Round::ask(client) {
+        // Where there is much to tell, it is asked for less often.
+        std::thread::sleep(EVERY.max(took * 4));
+        let begun = Instant::now();
+        let round = Round::ask(client);
+        took = begun.elapsed();
+        let message = match round {
             Ok(round) => Message::Round(Box::new(round)),
             Err(failure) => Message::Lost(failure),
         };

@@ -6,7 +6,7 @@ use super::grid::{Cell, Grid, Key, Tone};
 use super::round::Round;
 use crate::cli::rates::{BackendsBefore, Flow, of_drop, per_second};
 use crate::cli::units;
-use crate::control::status::{BackendStatus, DropStatus, Quantiles, ServiceStatus, WorkerStatus};
+use crate::control::status::{BackendStatus, Quantiles, ServiceStatus, WorkerStatus};
 use crate::control::text;
 
 /// Seconds of packets per second that are remembered: the widest terminal has no room for more.
@@ -207,9 +207,21 @@ impl Model {
         grid
     }
 
-    /// All that is known of one reason.
-    pub fn drop_reason(&self, reason: &str) -> Option<&DropStatus> {
-        self.now.as_ref()?.drops.drops.iter().find(|drop| drop.reason == reason)
+    /// All that is known of one reason of drops.
+    pub fn about_drops(&self, reason: &str) -> Option<Vec<(&'static str, String)>> {
+        let drop = self.now.as_ref()?.drops.drops.iter().find(|drop| drop.reason == reason)?;
+        Some(vec![("means", drop.meaning.clone()), ("cause", drop.cause.clone()), ("cure", drop.cure.clone())])
+    }
+
+    /// What a backend does, and why.
+    pub fn about_backend(&self, service: &str, name: &str) -> Option<Vec<(&'static str, String)>> {
+        let backend = self.now.as_ref()?.backends().find(|b| b.service == service && b.name == name)?;
+        let BackendStatus { state, weight, wanted, health, .. } = backend;
+        let since = duration(backend.since_s);
+        let place = socket(&backend.address, backend.port);
+        let state = format!("{state} for {since}; wanted {wanted}, health {health}; weight {weight}; {place}");
+        let reason: String = backend.reason.chars().filter(|c| !c.is_control()).collect();
+        Some(vec![("state", state), ("why", reason)])
     }
 
     /// Time of packets in the balancer, since its start.

@@ -216,8 +216,9 @@ fn more_rows_than_lines_scroll() {
     app.take(many);
     press(&mut app, "2 End");
     let lines = screen(&app, 80, 24);
-    assert!(lines[22].starts_with("› dns/b3") && lines[6].starts_with("  web/n84"), "{lines:#?}");
-    assert_eq!(rows(&app, (80, 24).into()), 17);
+    assert!(lines[19].starts_with("› dns/b3") && lines[6].starts_with("  web/n87"), "{lines:#?}");
+    assert!(lines[21].starts_with("  state  drain for 1 h; ") && lines[22] == "  why    configuration", "{lines:#?}");
+    assert_eq!((rows(&app, (80, 24).into()), rows(&app, (80, 19).into())), (14, 12));
 }
 
 #[test]
@@ -241,7 +242,7 @@ fn a_backend_is_drained_after_a_yes_only() {
     assert!(app.message.as_ref().unwrap().0.contains("choose a backend first"));
     press(&mut app, "Enter Down d");
     let footer = screen(&app, 80, 24)[23].clone();
-    assert!(footer.starts_with(" y or n: drain web/b2? No new connections; its 200 connections"), "{footer}");
+    assert!(footer.starts_with(" y or n: drain web/b2? It keeps its 200 connections, and gets no more."), "{footer}");
     // The next round may bring another order; the question stays about the same one.
     app.take(round(Instant::now(), 9));
     for no in ["n", "Esc", "q", "Enter"] {
