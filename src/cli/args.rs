@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long, global = true, env = "TIDEGATE_LOG", value_name = "LEVEL", default_value = "info")]
     pub log: Level,
     /// Whether output has colours
-    #[arg(long, global = true, env = "TIDEGATE_COLOR", value_name = "WHEN", default_value = "auto")]
+    #[arg(long, global = true, alias = "colour", env = "TIDEGATE_COLOR", value_name = "WHEN", default_value = "auto")]
     pub color: Color,
     /// What to do.
     #[command(subcommand)]
@@ -111,7 +111,7 @@ pub enum BackendAction {
         #[command(flatten)]
         names: BackendNames,
         /// Relative to the others; 0 for no new connections
-        #[arg(value_name = "N", value_parser = clap::value_parser!(u16))]
+        #[arg(value_name = "N", value_parser = weight)]
         weight: u16,
     },
     /// Go back to the state and the weight of the file
@@ -190,6 +190,10 @@ pub enum Level {
     Debug,
     /// Everything
     Trace,
+}
+
+fn weight(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "the weight comes last, a whole number from 0 to 65535".to_owned())
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

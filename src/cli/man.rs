@@ -40,6 +40,10 @@ pub fn man(directory: Option<&Path>) -> Result<(), Failure> {
     let Some(directory) = directory else {
         return output::print_raw(pages.first().map_or("", |(_, page)| page));
     };
+    if !directory.is_dir() {
+        let place = directory.display();
+        return Err(Failure::usage(format!("error: {place} is no directory; make it with `mkdir -p {place}`")));
+    }
     for (name, page) in &pages {
         let path = directory.join(format!("{name}.1"));
         std::fs::write(&path, page).map_err(|error| Failure::running(format!("error: {}: {error}", path.display())))?;

@@ -56,7 +56,7 @@ fn parse(args: Vec<OsString>) -> Result<Args, Failure> {
     color::set(wish.and_then(|word| color::Color::from_str(&word, false).ok()).unwrap_or_default());
     let mut command = command();
     let parsed = command.try_get_matches_from_mut(&args).and_then(|matches| Args::from_arg_matches(&matches));
-    parsed.map_err(|error| match words::ambiguous(&error, &command, &args) {
+    parsed.map_err(|error| match words::unknown_command(&error, &command, &args) {
         Some(message) => Failure::usage(message),
         None => error.format(&mut command).exit(),
     })

@@ -136,6 +136,9 @@ fn guess<'b>(word: &str, backends: impl Iterator<Item = &'b BackendStatus> + Clo
 }
 
 fn guess_backend<'b>(word: &str, backends: impl Iterator<Item = &'b BackendStatus> + Clone) -> Option<String> {
+    if let Some(first) = backends.clone().find(|b| b.service == word) {
+        return Some(full(first));
+    }
     let (service, name) = word.split_once('/').unwrap_or(("", word));
     let named_so = || backends.clone().find(|b| b.name == name).map(full);
     let in_service = backends.clone().filter(|b| b.service == service);
@@ -217,6 +220,7 @@ mod tests {
         assert_eq!(found(&["wbe/b1", "web/b2", "10.1.0.12:80"]).unwrap_err(), Failure::usage(text));
         let no_backend = "error: no backend b2, did you mean web/b2?; see `tidegate show backends`";
         assert_eq!(found(&["b2"]).unwrap_err(), Failure::usage(no_backend));
-        assert_eq!(found(&["web"]).unwrap_err(), Failure::usage("error: no backend web; see `tidegate show backends`"));
+        let no_backend = "error: no backend web, did you mean web/b1?; see `tidegate show backends`";
+        assert_eq!(found(&["web"]).unwrap_err(), Failure::usage(no_backend), "the first one of the service");
     }
 }

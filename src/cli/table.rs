@@ -8,7 +8,7 @@ use crate::control::config::suggest::nearest;
 /// Between two columns.
 const GAP: usize = 2;
 /// What is left of a last column whose words have to be broken into lines.
-const LAST_WIDTH_MIN: usize = 16;
+const LAST_WIDTH_MIN: usize = 15;
 
 /// One value of a table.
 #[derive(Clone, Debug, Default, PartialEq)]

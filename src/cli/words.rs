@@ -5,6 +5,8 @@ use std::ffi::{OsStr, OsString};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Error};
 
+use crate::control::config::suggest::nearest;
+
 /// Options that take a number of seconds or none.
 const OPTIONAL: [&str; 2] = ["--watch", "--rate"];
 
@@ -43,24 +45,36 @@ pub fn color(args: &[OsString], environment: Option<OsString>) -> Option<String>
     apart.chain(joined).last().map(str::to_owned).or_else(|| environment?.into_string().ok())
 }
 
-/// For a word that is short for several commands: which ones. `None` if the error is another one.
-pub fn ambiguous(error: &Error, command: &Command, args: &[OsString]) -> Option<String> {
+/// For a word that is no command: which ones it may be short for, or which ones there are. `None` if the error is another
+/// one, or says by itself what was probably meant.
+pub fn unknown_command(error: &Error, command: &Command, args: &[OsString]) -> Option<String> {
     if error.kind() != ErrorKind::InvalidSubcommand {
         return None;
     }
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return None };
     let mut level = command;
-    for arg in args.iter().skip(1).filter_map(|arg| arg.to_str()) {
-        if arg == word {
-            break;
-        }
-        if let [one] = candidates(level, arg).as_slice() {
+    let mut path = vec![command.get_name()];
+    for arg in args.iter().skip(1).filter_map(|arg| arg.to_str()).take_while(|arg| arg != word) {
+        // `help` is about the other words.
+        if let [one] = candidates(level, arg).as_slice()
+            && one.get_name() != "help"
+        {
             level = one;
+            path.push(one.get_name());
         }
     }
-    let names: Vec<&str> = candidates(level, word).iter().map(|command| command.get_name()).collect();
-    let (last, others) = names.split_last().filter(|(_, others)| !others.is_empty())?;
-    Some(format!("error: `{word}` may be {} or {last}", others.join(", ")))
+    let may_be: Vec<&str> = candidates(level, word).iter().map(|command| command.get_name()).collect();
+    if let [others @ .., last] = may_be.as_slice()
+        && !others.is_empty()
+    {
+        return Some(format!("error: `{word}` may be {} or {last}", others.join(", ")));
+    }
+    if error.get(ContextKind::SuggestedSubcommand).is_some() {
+        return None;
+    }
+    let all: Vec<&str> = level.get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name()).collect();
+    let hint = nearest(word, all.iter().copied()).map_or_else(String::new, |near| format!(", did you mean {near}?"));
+    Some(format!("error: `{}` has no `{word}`{hint}; there are {}", path.join(" "), all.join(", ")))
 }
 
 fn candidates<'c>(command: &'c Command, word: &str) -> Vec<&'c Command> {

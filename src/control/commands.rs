@@ -169,6 +169,15 @@ fn address(name: &str) -> Option<(IpAddr, Option<u16>)> {
 }
 
 fn hint(config: &Config, name: &str) -> String {
+    // The name of a service, or an address without its port: whom it may be about.
+    let address = name.parse::<IpAddr>().ok();
+    let is_near = |(s, b): &(&Service, &Backend)| s.name == name || address == Some(b.address);
+    let near: Vec<String> =
+        backends(config).filter(is_near).take(4).map(|(s, b)| format!("{}/{}", s.name, b.name)).collect();
+    if let [others @ .., last] = near.as_slice() {
+        let several = if others.is_empty() { String::new() } else { others.join(", ") + " or " };
+        return format!(", did you mean {several}{last}?");
+    }
     let (service, backend) = name.split_once('/').unwrap_or(("", name));
     let service_like = config.services.iter().find(|s| s.name == service).or_else(|| {
         let near = nearest(service, config.services.iter().map(|s| s.name.as_str()))?;
@@ -219,6 +228,9 @@ mod tests {
         assert_eq!(unknown("web/b9"), "no backend web/b9, did you mean web/b1?; see `tidegate show backends`");
         assert_eq!(unknown("wep/b2"), "no backend wep/b2, did you mean web/b2?; see `tidegate show backends`");
         assert_eq!(unknown("d1"), "no backend d1, did you mean dns/d1?; see `tidegate show backends`");
+        let several = "no backend 10.1.0.12, did you mean web/b2 or web2/c1?; see `tidegate show backends`";
+        assert_eq!(unknown("10.1.0.12"), several);
+        assert_eq!(unknown("web2"), "no backend web2, did you mean web2/c1?; see `tidegate show backends`");
         assert_eq!(unknown("10.1.0.99:80"), "no backend 10.1.0.99:80; see `tidegate show backends`");
         assert!(!unknown("a\u{1b}[31m/b").contains('\u{1b}'));
     }

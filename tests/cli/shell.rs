@@ -82,5 +82,5 @@ fn manual_pages_are_sound() {
     }
     let missing = Path::new(place).join("missing").display().to_string();
     let (status, _, error) = run(&["man", &missing]);
-    assert!(status == 1 && error.contains(&missing), "{error}");
+    assert!(status == 2 && error.contains(&format!("`mkdir -p {missing}`")), "{error}");
 }

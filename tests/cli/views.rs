@@ -28,6 +28,9 @@ fn commands_may_be_shortened_as_long_as_they_stay_unique() {
     assert_eq!((status, error.as_str()), (2, "error: `s` may be services or status\n"));
     let (status, _, error) = run(&["re"]);
     assert_eq!((status, error.as_str()), (2, "error: `re` may be replay or reload\n"));
+    let (status, _, error) = show(&running, &["fire"]);
+    assert_eq!(status, 2);
+    assert!(error.starts_with("error: `tidegate show` has no `fire`; there are services, backends, "), "{error}");
     for (args, meant) in
         [(&["shwo"][..], "'show'"), (&["show", "servics"], "'services'"), (&["show", "--jsno"], "'--json'")]
     {
@@ -51,6 +54,9 @@ fn views_are_limited_to_what_is_named() {
     let (status, out, error) = show(&running, &["services", "wbe"]);
     let said = "error: no service or backend wbe, did you mean web?; see `tidegate show services`\n";
     assert_eq!((status, out.as_str(), error.as_str()), (2, "", said));
+    assert_eq!(show(&running, &["connections", "wbe"]), (2, String::new(), said.to_owned()));
+    let (status, out, _) = show(&running, &["connections", "web"]);
+    assert!(status == 0 && out.ends_with("\nThere are none.\n"), "{out}");
 }
 
 #[test]

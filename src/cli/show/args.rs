@@ -8,6 +8,9 @@ use clap_complete::engine::ArgValueCandidates;
 
 use crate::cli::completion;
 
+/// The API gives no more at once.
+const CONNECTIONS_MAX: usize = 1_000_000;
+
 /// `tidegate show`.
 #[derive(Debug, clap::Args)]
 pub struct Show {
@@ -43,7 +46,7 @@ pub enum What {
     /// Tracked connections
     Connections {
         /// Show so many at most
-        #[arg(long, env = "TIDEGATE_LIMIT", value_name = "N", default_value_t = 1000)]
+        #[arg(long, env = "TIDEGATE_LIMIT", value_name = "N", default_value_t = 1000, value_parser = limit)]
         limit: usize,
         /// Which ones.
         #[command(flatten)]
@@ -103,12 +106,17 @@ impl What {
         match self {
             // Which ones they are is found out here, so all are needed.
             Self::Connections { limit, names } if names.names.is_empty() => format!("/v1/connections?limit={limit}"),
-            Self::Connections { .. } => "/v1/connections?limit=1000000".to_owned(),
+            Self::Connections { .. } => format!("/v1/connections?limit={CONNECTIONS_MAX}"),
             Self::Drops { all: true } => "/v1/drops?all".to_owned(),
             Self::Config { secrets: true } => "/v1/config?secrets".to_owned(),
             what => format!("/v1/{}", what.word()),
         }
     }
+}
+
+fn limit(text: &str) -> Result<usize, String> {
+    let good = text.parse().ok().filter(|limit| (1..=CONNECTIONS_MAX).contains(limit));
+    good.ok_or_else(|| format!("not a whole number from 1 to {CONNECTIONS_MAX}"))
 }
 
 /// Between two looks; the words are those of `--watch` and `--rate`.
@@ -127,6 +135,14 @@ mod tests {
         assert_eq!((period("2"), period("0.5s")), (Ok(Duration::from_secs(2)), Ok(Duration::from_millis(500))));
         for bad in ["0", "-1", "0.01", "3601", "inf", "nan", "1m", ""] {
             assert!(period(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_limit_is_one_that_the_api_takes() {
+        assert_eq!((limit("1"), limit("1000000")), (Ok(1), Ok(1_000_000)));
+        for bad in ["0", "1000001", "-1", "many", ""] {
+            assert!(limit(bad).is_err(), "{bad}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::look::{self, Look, socket};
 use crate::cli::color;
-use crate::cli::names::{self, Filter};
+use crate::cli::names;
 use crate::cli::rates::{BackendsBefore, Flow};
 use crate::cli::table::{Cell, Table};
 use crate::control::status::{BackendStatus, Connections, ServiceStatus};
@@ -47,14 +47,10 @@ pub fn backends(backends: &[BackendStatus], look: Look, before: Option<&Backends
 }
 
 /// Who talks to whom, up to `limit`.
-pub fn connections(answer: &Connections, filter: &Filter<'_>, limit: usize) -> Table {
+pub fn connections(answer: &Connections, limit: usize) -> Table {
     let headings = ["PROTOCOL", "CLIENT", "VIP", "BACKEND", "ADDRESS", "STATE", ">LEFT", ">WORKER"];
     let mut table = Table::new(&headings).dispensable(&["WORKER", "ADDRESS", "LEFT"]);
-    let taken = |row: &&crate::control::status::ConnectionStatus| {
-        filter.takes_named(row.service.as_deref(), row.backend.as_deref(), row.backend_address.as_deref())
-    };
-    let rows: Vec<_> = answer.connections.iter().filter(taken).take(limit.saturating_add(1)).collect();
-    for row in rows.iter().take(limit) {
+    for row in answer.connections.iter().take(limit) {
         let backend = match (&row.service, &row.backend) {
             (Some(service), Some(backend)) => format!("{service}/{backend}"),
             _ => "(gone)".to_owned(),
@@ -65,8 +61,11 @@ pub fn connections(answer: &Connections, filter: &Filter<'_>, limit: usize) -> T
         let left = Cell::number(row.left_s.into(), format!("{} s", row.left_s));
         table.row(words.into_iter().chain([left, look::plain(row.worker)]));
     }
-    if answer.truncated || rows.len() > limit {
-        table.line(format!("There are more than these {}; see --limit.", rows.len().min(limit)));
+    if answer.connections.is_empty() {
+        table.line("There are none.".to_owned());
+    }
+    if answer.truncated || answer.connections.len() > limit {
+        table.line(format!("There are more than these {}; see --limit.", answer.connections.len().min(limit)));
     }
     table
 }
@@ -200,7 +199,10 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1], "tcp 192.0.2.10:80 maglev nat  web");
         assert!(lines[2].starts_with("  10.1.0.1:80      b1    up     3 h 12 min     100 "), "{text}");
-        assert!(text.contains("  long\n") && !text.contains("PACKETS  "), "no word of the reason is lost: {text}");
+        assert!(
+            text.contains(" failed for long\n") && !text.contains("PACKETS  "),
+            "no word of the reason is lost: {text}"
+        );
         assert!(text.contains("tcp 192.0.2.10:80 maglev nat  dns  (no backend takes new connections)\n"), "{text}");
         assert!(text.contains("\n2 services, 3 backends: 1 up, 1 drain, 1 down\n"), "{text}");
         let text = plain(services(&all, Look::default(), None), &Layout { width: Some(120), sort: None });

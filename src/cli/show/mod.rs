@@ -107,11 +107,7 @@ impl View<'_> {
             What::Services(names) if !names.names.is_empty() => to_json(&services(body, &names.names)?)?,
             What::Backends(names) if !names.names.is_empty() => to_json(&backends(body, &names.names)?)?,
             What::Connections { limit, names } if !names.names.is_empty() => {
-                let filter = Filter::new(&names.names);
-                let mut answer: Connections = read(body)?;
-                answer.connections.retain(|row| {
-                    filter.takes_named(row.service.as_deref(), row.backend.as_deref(), row.backend_address.as_deref())
-                });
+                let mut answer = self.connections(body, &names.names)?;
                 answer.truncated |= answer.connections.len() > *limit;
                 answer.connections.truncate(*limit);
                 to_json(&answer)?
@@ -120,14 +116,25 @@ impl View<'_> {
         })
     }
 
+    /// Those whose backend is named. Without any, the names may be of nobody.
+    fn connections(&self, body: &str, names: &[String]) -> Result<Connections, Failure> {
+        let filter = Filter::new(names);
+        let mut answer: Connections = read(body)?;
+        answer.connections.retain(|row| {
+            filter.takes_named(row.service.as_deref(), row.backend.as_deref(), row.backend_address.as_deref())
+        });
+        if answer.connections.is_empty() && !filter.is_empty() {
+            filter.check(read::<Backends>(&self.client.get("/v1/backends")?)?.backends.iter())?;
+        }
+        Ok(answer)
+    }
+
     fn tables(&self, body: &str) -> Result<String, Failure> {
         let look = self.look();
         let table = match &self.args.what {
             What::Services(names) => balance::services(&services(body, &names.names)?.services, look, None),
             What::Backends(names) => balance::backends(&backends(body, &names.names)?.backends, look, None),
-            What::Connections { limit, names } => {
-                balance::connections(&read(body)?, &Filter::new(&names.names), *limit)
-            }
+            What::Connections { limit, names } => balance::connections(&self.connections(body, &names.names)?, *limit),
             What::Ports => machine::ports(&read(body)?, look),
             What::Workers => machine::workers(&read(body)?, look),
             What::Drops { .. } => machine::drops(&read(body)?, look, None),
