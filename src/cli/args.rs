@@ -30,7 +30,7 @@ Examples:
 /// A DPDK poll-mode packet load balancer.
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version = VERSION, after_help = AFTER_HELP, max_term_width = 100,
-    infer_subcommands = true)]
+    infer_subcommands = true, arg_required_else_help = true)]
 pub struct Args {
     /// Unix socket of the running tidegate: where `run` listens, and where the other commands ask
     #[arg(long, global = true, env = "TIDEGATE_SOCKET", value_name = "PATH")]
@@ -64,6 +64,7 @@ pub enum Command {
     /// Watch a running tidegate live: services, backends, workers, drops, latency; drain backends by key
     Top,
     /// Change what a backend of a running tidegate does, at once and until it is changed again or the file says the same
+    #[command(arg_required_else_help = true)]
     Backend {
         /// What to do.
         #[command(subcommand)]

@@ -1,5 +1,6 @@
 //! `tidegate completions`, and what a shell is offered for a word that is being typed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use clap_complete::env::{CompleteEnv, EnvCompleter, Shells};
 
 use super::client::{Client, read};
 use super::failure::Failure;
-use super::{names, output};
+use super::{names, output, words};
 use crate::control::status::Backends;
 
 /// The scripts set it to the name of their shell when they ask for what could stand at a place.
@@ -53,9 +54,23 @@ pub fn completions(shell: Shell) -> Result<(), Failure> {
     output::print_raw(&String::from_utf8_lossy(&script))
 }
 
-/// Answers a shell and ends the process, if it is one that asks.
-pub fn answer(command: fn() -> clap::Command) {
-    CompleteEnv::with_factory(command).var(VARIABLE).complete();
+/// Answers a shell, if it is one that asks; says whether it was.
+///
+/// # Errors
+/// There is no such shell.
+pub fn answer(command: fn() -> clap::Command) -> Result<bool, Failure> {
+    if std::env::var_os(VARIABLE).is_none() {
+        return Ok(false);
+    }
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    // The line stands behind the first `--`.
+    if let Some(end) = args.iter().position(|arg| arg == "--") {
+        let line = args.split_off(end + 1);
+        args.extend(words::expanded(line, &command()));
+    }
+    let directory = std::env::current_dir().ok();
+    let asked = CompleteEnv::with_factory(command).var(VARIABLE).try_complete(args, directory.as_deref());
+    asked.map_err(|error| Failure::usage(error.to_string().trim_end().to_owned()))
 }
 
 /// The names that `backend` commands take.

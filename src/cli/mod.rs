@@ -38,8 +38,11 @@ use failure::Failure;
 /// Runs the command that the process's arguments name, and gives its exit status: 0 done, 1 failed while running, 2
 /// wrong usage, 78 bad configuration.
 pub fn main() -> ExitCode {
-    completion::answer(command);
-    match parse(words::joined(std::env::args_os())).and_then(dispatch) {
+    let done = completion::answer(command).and_then(|has_answered| match has_answered {
+        true => Ok(()),
+        false => parse(words::joined(std::env::args_os())).and_then(dispatch),
+    });
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }

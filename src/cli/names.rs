@@ -136,7 +136,10 @@ fn guess<'b>(word: &str, backends: impl Iterator<Item = &'b BackendStatus> + Clo
 }
 
 fn guess_backend<'b>(word: &str, backends: impl Iterator<Item = &'b BackendStatus> + Clone) -> Option<String> {
-    if let Some(first) = backends.clone().find(|b| b.service == word) {
+    // The name of a service, or an address without its port.
+    let address: Option<IpAddr> = word.parse().ok();
+    let is_near = |b: &&BackendStatus| b.service == word || (address.is_some() && b.address.parse().ok() == address);
+    if let Some(first) = backends.clone().find(is_near) {
         return Some(full(first));
     }
     let (service, name) = word.split_once('/').unwrap_or(("", word));
@@ -222,5 +225,7 @@ mod tests {
         assert_eq!(found(&["b2"]).unwrap_err(), Failure::usage(no_backend));
         let no_backend = "error: no backend web, did you mean web/b1?; see `tidegate show backends`";
         assert_eq!(found(&["web"]).unwrap_err(), Failure::usage(no_backend), "the first one of the service");
+        let no_backend = "error: no backend 10.1.0.11, did you mean web/b1?; see `tidegate show backends`";
+        assert_eq!(found(&["10.1.0.11"]).unwrap_err(), Failure::usage(no_backend), "without its port");
     }
 }

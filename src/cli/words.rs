@@ -77,6 +77,28 @@ pub fn unknown_command(error: &Error, command: &Command, args: &[OsString]) -> O
     Some(format!("error: `{}` has no `{word}`{hint}; there are {}", path.join(" "), all.join(", ")))
 }
 
+/// The words of a line that is being completed, with abbreviated commands written out; what stands last is still being typed.
+pub fn expanded(words: Vec<OsString>, command: &Command) -> Vec<OsString> {
+    let mut level = command;
+    let mut is_value = false;
+    let last = words.len().saturating_sub(1);
+    let mut expand = |(n, word): (usize, OsString)| {
+        let text = word.to_str().unwrap_or_default();
+        if n == 0 || n == last || std::mem::take(&mut is_value) {
+            return word;
+        }
+        if let Some(option) = text.strip_prefix("--") {
+            let known = level.get_arguments().chain(command.get_arguments()).find(|arg| arg.get_long() == Some(option));
+            is_value = known.is_some_and(|arg| arg.get_action().takes_values() && !arg.is_require_equals_set());
+        } else if let [one] = candidates(level, text).as_slice() {
+            level = one;
+            return one.get_name().into();
+        }
+        word
+    };
+    words.into_iter().enumerate().map(&mut expand).collect()
+}
+
 fn candidates<'c>(command: &'c Command, word: &str) -> Vec<&'c Command> {
     if let Some(exact) = command.find_subcommand(word) {
         return vec![exact];
@@ -98,6 +120,17 @@ mod tests {
         assert_eq!(joined(os("t show backends --rate web --watch")), os("t show backends --rate web --watch"));
         assert_eq!(joined(os("t --rate 0.5s")), os("t --rate=0.5s"));
         assert_eq!(joined(os("t run -- --rate 2")), os("t run -- --rate 2"));
+    }
+
+    #[test]
+    fn abbreviations_are_written_out_for_completion() {
+        let command = crate::cli::command();
+        let expanded = |line: &str| expanded(os(line), &command);
+        assert_eq!(expanded("t sh b we"), os("t show backends we"));
+        assert_eq!(expanded("t --socket sh back dr web/"), os("t --socket sh backend drain web/"));
+        assert_eq!(expanded("t --socket=x sh --rate s"), os("t --socket=x show --rate s"));
+        assert_eq!(expanded("t s"), os("t s"));
+        assert_eq!(expanded("t re x"), os("t re x"));
     }
 
     #[test]

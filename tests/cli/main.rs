@@ -145,6 +145,12 @@ fn wrong_usage_is_status_2() {
         assert_eq!(status, 2, "{args:?}: {error}");
         assert!(!error.is_empty(), "{args:?}");
     }
+    // Who does not know the commands yet is told which there are.
+    for (args, command) in [(&[][..], "  drops "), (&["show"], "  drops "), (&["backend"], "  drain ")] {
+        let (status, out, error) = run(args);
+        let command = if args.is_empty() { "  show " } else { command };
+        assert!(status == 2 && out.is_empty() && error.contains(command), "{args:?}: {error}");
+    }
 }
 
 #[test]

@@ -41,6 +41,7 @@ fn bash_completes_commands_options_and_names_of_what_runs() {
     assert_eq!(offered(&socket, "tidegate --color al"), ["always"]);
     assert_eq!(offered(&socket, "tidegate backend drain web/"), ["web/b1", "web/b2"]);
     assert_eq!(offered(&socket, "tidegate backend weight web/b1 web6"), ["web6/b1"]);
+    assert_eq!(offered(&socket, "tidegate back dr web6"), ["web6/b1"], "after abbreviations");
     let names = offered(&socket, "tidegate show services ");
     assert!(["web", "web6", "web/b1"].iter().all(|name| names.contains(&(*name).to_owned())), "{names:?}");
     // The line's own socket is asked, and nobody there is no fault.
@@ -50,7 +51,7 @@ fn bash_completes_commands_options_and_names_of_what_runs() {
 }
 
 #[test]
-fn zsh_and_fish_take_their_scripts() {
+fn zsh_and_fish_take_their_scripts_and_fish_completes() {
     let dir = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish"] {
         let (status, script, error) = run(&["completions", shell]);
@@ -62,6 +63,12 @@ fn zsh_and_fish_take_their_scripts() {
         assert!(output.status.success(), "{shell}: {}", String::from_utf8_lossy(&output.stderr));
     }
     assert_eq!(run(&["completions", "tcsh"]).0, 2);
+    let Running { socket, dir: _socket_dir, .. } = start();
+    let line = "complete -C 'tidegate sh backends web/'";
+    let fish = format!("source {}/fish; set -x TIDEGATE_SOCKET {socket}; {line}", dir.path().display());
+    if let Some(output) = program("fish", &["--no-config", "-c", &fish]) {
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "web/b1\tup\nweb/b2\tdrain\n");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ const CONNECTIONS_MAX: usize = 1_000_000;
 
 /// `tidegate show`.
 #[derive(Debug, clap::Args)]
+#[command(arg_required_else_help = true)]
 pub struct Show {
     /// Print JSON as the API gives it
     #[arg(long, global = true, env = "TIDEGATE_JSON", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
