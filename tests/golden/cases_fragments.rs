@@ -226,6 +226,28 @@ pub fn fragments_never_complete() -> Case {
     case
 }
 
+/// More than may wait for a datagram's first fragment, and more datagrams at a time than there is room for: those that
+/// have begun keep theirs, and whole packets do not notice.
+pub fn fragments_full() -> Case {
+    let mut case = Case::new("fragments-full", config("fragments = 8\n"));
+    let whole = datagram(G4, 40_000, 6000);
+    for k in 0..70 {
+        let reason = if k < 64 { "fragment_timeout" } else { "fragment_queue_full" };
+        // Twice the same, so that there are few gaps.
+        case.send(&cut(&whole, 1, 1200 + k / 2 * 8, 8, true), Expect::Drop(reason));
+    }
+    case.at_ms(20_000);
+    let all: Vec<Vec<Ip>> = (1..=8).map(|port| pieces(&datagram(G4, port, 3000), 100 + port)).collect();
+    all.iter().for_each(|pieces| _ = case.send(&pieces[0], to(G4)));
+    for piece in &pieces(&datagram(G4, 17, 6000), 200)[1..] {
+        case.send(piece, Expect::Drop("fragment_table_full"));
+    }
+    case.send(&udp(&client_of(G4, 17), G4, b"whole"), to(G4));
+    all.iter().flat_map(|pieces| &pieces[1..]).for_each(|piece| _ = case.send(piece, to(G4)));
+    case.connections(9, 0, 0).run(NEEDS_TIME);
+    case
+}
+
 /// The first fragment comes when nobody waits for it any more, and the rest of a datagram after 15 seconds.
 pub fn fragments_too_late() -> Case {
     let mut case = Case::new("fragments-too-late", config(""));

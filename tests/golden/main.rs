@@ -68,7 +68,7 @@ golden! {
     cases_fragments:
         fragments fragments_back fragments_out_of_order fragments_doubled fragments_overlap fragments_never_complete
         fragments_too_late fragments_refused fragments_off fragments_two_workers fragments_backend_down
-        fragments_config_swap;
+        fragments_config_swap fragments_full;
     cases_host:
         host_on host_off;
     cases_icmp:

@@ -104,6 +104,23 @@ fn an_empty_pool_stops_our_own_frames_and_nothing_else() {
 }
 
 #[test]
+fn a_packet_that_finds_no_buffers_for_its_pieces_is_counted() {
+    let mut bench = Bench::new(Plan::new(all_modes()));
+    let counters = bench.workers[0].shard.counters.clone();
+    // With the tunnel's header it is twelve bytes too long, and it may be cut.
+    let frame = Frame::udp(&client(0), "192.0.2.20:53").with(|f| (f.payload, f.df) = (vec![0; 1460], false)).build();
+    let packet = bench.mbuf(&frame).unwrap();
+    let kept: Vec<_> = std::iter::from_fn(|| bench.pool.alloc()).collect();
+    bench.send_mbuf(0, packet);
+    assert_eq!((bench.drops(R::NoBuffer), counters.fragments_sent.get()), (1, 0));
+    drop(kept);
+    send(&mut bench, &[frame]);
+    assert_eq!(bench.drops(R::NoBuffer), 1);
+    assert!(counters.fragments_sent.get() > 0);
+    bench.assert_level("pieces without buffers");
+}
+
+#[test]
 fn a_worker_that_stands_still_costs_what_is_its_own() {
     let mut all = all_modes();
     all.workers = 2;
