@@ -19,34 +19,50 @@ const CLEAR_BELOW: &str = "\u{1b}[J";
 /// # Errors
 /// Of the first time, or that the reader has gone.
 pub fn watch(every: Duration, mut text: impl FnMut() -> Result<String, Failure>) -> Result<(), Failure> {
-    let mut shown = text()?;
+    let mut shown = Ok(text()?);
+    let mut screen = None;
     let mut is_first = true;
     loop {
-        match terminal::size() {
-            Some((_, lines)) => {
-                let clear = if is_first { CLEAR } else { "" };
-                let text = if color::on_stdout() { shown } else { strip_str(&shown).to_string() };
-                output::print_raw(&format!("{clear}{HOME}{}", frame(&text, lines)))?;
+        match (terminal::size(), &shown) {
+            (Some(size), _) => {
+                let text = shown.unwrap_or_else(|failure: Failure| format!("{}\nTrying again.\n", failure.message()));
+                let text = if color::on_stdout() { text } else { strip_str(&text).to_string() };
+                // After a change of its size, nothing on it is where it was.
+                let clear = if screen == Some(size) { "" } else { CLEAR };
+                screen = Some(size);
+                output::print_raw(&format!("{clear}{HOME}{}", frame(&text, size)))?;
             }
-            None => {
+            (None, Ok(text)) => {
                 let between = if is_first { "" } else { "\n" };
-                output::print(&format!("{between}{shown}"))?;
+                output::print(&format!("{between}{text}"))?;
             }
+            // What is written stays what a program can read.
+            (None, Err(failure)) => output::error_line(failure.message()),
         }
         is_first = false;
         std::thread::sleep(every);
-        shown = text().unwrap_or_else(|failure| format!("{}\nTrying again.\n", failure.message()));
+        shown = text();
     }
 }
 
-/// What fits on a screen of so many lines, each line cleared behind its end; the cursor comes to stand below.
-fn frame(text: &str, lines: usize) -> String {
+/// What fits on a screen of so many columns and lines, each line cleared behind its end; the cursor comes to stand below.
+fn frame(text: &str, (columns, lines): (usize, usize)) -> String {
     let room = lines.saturating_sub(1);
+    // Long lines go on in the next one.
+    let height = |line: &str| strip_str(line).to_string().chars().count().div_ceil(columns.max(1)).max(1);
     let all = text.lines().count();
-    let shown = if all > room { room.saturating_sub(1) } else { all };
-    let mut frame: String = text.lines().take(shown).map(|line| format!("{line}{CLEAR_TO_LINE_END}\n")).collect();
-    if all > shown {
-        frame.push_str(&format!("and {} more lines{CLEAR_TO_LINE_END}\n", all - shown));
+    let fits = text.lines().map(height).sum::<usize>() <= room;
+    let mut left = if fits { room } else { room.saturating_sub(1) };
+    let shown = text.lines().take_while(|line| {
+        let height = height(line);
+        let is_shown = height <= left;
+        left = left.saturating_sub(height);
+        is_shown
+    });
+    let shown: Vec<&str> = shown.collect();
+    let mut frame: String = shown.iter().map(|line| format!("{line}{CLEAR_TO_LINE_END}\n")).collect();
+    if shown.len() < all {
+        frame.push_str(&format!("and {} more lines{CLEAR_TO_LINE_END}\n", all - shown.len()));
     }
     frame + CLEAR_BELOW
 }
@@ -57,9 +73,13 @@ mod tests {
 
     #[test]
     fn a_frame_fits_the_screen() {
-        assert_eq!(frame("a\nb\n", 3), "a\u{1b}[K\nb\u{1b}[K\n\u{1b}[J");
-        assert_eq!(frame("a\nb\nc\n", 3), "a\u{1b}[K\nand 2 more lines\u{1b}[K\n\u{1b}[J");
-        assert_eq!(frame("a\nb\n", 1), "and 2 more lines\u{1b}[K\n\u{1b}[J");
+        assert_eq!(frame("a\nb\n", (80, 3)), "a\u{1b}[K\nb\u{1b}[K\n\u{1b}[J");
+        assert_eq!(frame("a\nb\nc\n", (80, 3)), "a\u{1b}[K\nand 2 more lines\u{1b}[K\n\u{1b}[J");
+        assert_eq!(frame("a\nb\n", (80, 1)), "and 2 more lines\u{1b}[K\n\u{1b}[J");
+        let long = format!("\u{1b}[1m{}\u{1b}[0m", "x".repeat(10));
+        let line = format!("{long}\u{1b}[K\n");
+        assert_eq!(frame(&long, (10, 2)), format!("{line}\u{1b}[J"), "colours take no room");
+        assert_eq!(frame(&format!("{long}\nb\nc\n"), (9, 4)), line + "and 2 more lines\u{1b}[K\n\u{1b}[J");
     }
 
     #[test]

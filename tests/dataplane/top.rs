@@ -154,3 +154,26 @@ fn top_outlives_the_balancer_and_ends_by_signal() {
     assert!(Command::new("kill").args(["-s", "TERM", children.trim()]).status().unwrap().success());
     screen.assert_intact("after the signal");
 }
+
+#[test]
+fn a_watched_view_stays_in_its_place() {
+    let setup = Setup::new(1, &sections("net_null0", "gre"));
+    let Some(screen) = Screen::open(&setup) else { return };
+    let _running = setup.start(&[]);
+    let binary = env!("CARGO_BIN_EXE_tidegate");
+    let socket = setup.path("api").display().to_string();
+    screen.keys(&[&format!("clear; {binary} show services --watch 0.2 --socket {socket}"), "Enter"]);
+    screen.wait("4 services, 12 backends: 12 up");
+    std::thread::sleep(Duration::from_millis(700));
+    let text = screen.text();
+    assert!(text.starts_with("SERVICE, BACKENDS ") && text.matches("4 services").count() == 1, "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    screen.tmux(&["resize-window", "-x", "80", "-y", "8"]);
+    let text = screen.wait(" more lines");
+    assert!(text.lines().count() <= 8 && text.starts_with("SERVICE, BACKENDS "), "{text}");
+    screen.tmux(&["resize-window", "-x", "80", "-y", "24"]);
+    screen.keys(&["C-c"]);
+    screen.wait("prompt>");
+    screen.keys(&["echo status=$?", "Enter"]);
+    screen.wait("status=130");
+}

@@ -209,6 +209,9 @@ impl Pen {
         if let (View::Services, Some(opened)) = (app.view, &app.opened) {
             notes.push(opened_title(app.model.now(), opened));
         }
+        if app.view == View::Latency {
+            notes.push("since the start".to_owned());
+        }
         if !app.filter.is_empty() {
             notes.push(format!("/{}", app.filter));
         }
