@@ -85,7 +85,14 @@ impl Maglev {
     #[inline]
     #[must_use]
     pub fn lookup(&self, hash: u64) -> Option<u16> {
-        self.slots.get(reduce(hash, self.slots.len())).copied()
+        self.slots.get(self.slot_of(hash)).copied()
+    }
+
+    /// The slot that a hash falls into; 0 if there is none.
+    #[inline]
+    #[must_use]
+    pub fn slot_of(&self, hash: u64) -> usize {
+        reduce(hash, self.slots.len())
     }
 
     /// Fetches what [`lookup`](Self::lookup) of this hash reads.

@@ -38,6 +38,7 @@ pub mod team;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod toeplitz;
+pub mod trace;
 pub mod verdict;
 pub mod vlan;
 pub mod waiting;

@@ -1,7 +1,16 @@
 //! What the packet path needs of a packet buffer, whatever holds it: an mbuf, a capture's record, a test's bytes.
 
+use super::trace::Step;
+
 /// A frame from its Ethernet header on.
 pub trait Packet {
+    /// Whether the decisions about it are wanted. It takes the long way then, which says all of them.
+    const EXPLAINED: bool = false;
+
+    /// Takes down a decision, if such is wanted.
+    #[inline(always)]
+    fn note(&self, _step: impl FnOnce() -> Step) {}
+
     /// The first contiguous piece; all headers that are read lie in it.
     fn bytes(&self) -> &[u8];
 

@@ -1,4 +1,6 @@
 //! Shards without threads: the packet path as the poll loops run it, in virtual time.
+//!
+//! What packets are made of is the caller's: those that are to be explained take their own decisions down.
 
 use std::sync::Arc;
 
@@ -6,13 +8,13 @@ use crossbeam::queue::ArrayQueue;
 
 use super::ReplayError;
 use super::captures::Outputs;
+use super::frame::Frame;
 use crate::control::stats::Stats;
 use crate::lb::clock::Now;
 use crate::lb::handle::WorkerHandle;
 use crate::lb::ids::PortId;
 use crate::lb::latency::Latency;
 use crate::lb::news::News;
-use crate::lb::packet::{HeapPacket, Packet};
 use crate::lb::path::{self, BURST, Origin};
 use crate::lb::pending::Pending;
 use crate::lb::pieces::{PIECES_MAX, Pieces, is_too_long};
@@ -22,11 +24,12 @@ use crate::lb::shard::{Shard, ShardConfig};
 use crate::lb::snapshot::Snapshot;
 use crate::lb::table::OutOfMemory;
 use crate::lb::team::Team;
+use crate::lb::trace::Step;
 use crate::lb::verdict::{DropReason, Verdict};
 
 /// All workers of a replay.
-pub(super) struct Engine {
-    workers: Vec<Worker>,
+pub(in crate::control) struct Engine<F> {
+    workers: Vec<Worker<F>>,
     snapshot: Arc<Snapshot>,
     times: Keeper,
     /// The second in which they were last looked at.
@@ -35,42 +38,10 @@ pub(super) struct Engine {
     last_packet_ns: u64,
 }
 
-struct Worker {
+struct Worker<F> {
     shard: Shard,
-    pending: Pending<HeapPacket>,
+    pending: Pending<F>,
     handle: WorkerHandle,
-}
-
-/// A packet, and the port it came in by.
-struct Arrived {
-    port: PortId,
-    packet: HeapPacket,
-}
-
-impl Packet for Arrived {
-    fn bytes(&self) -> &[u8] {
-        self.packet.bytes()
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        self.packet.bytes_mut()
-    }
-
-    fn frame_len(&self) -> usize {
-        self.packet.frame_len()
-    }
-
-    fn grow_front(&mut self, n: usize) -> bool {
-        self.packet.grow_front(n)
-    }
-
-    fn shrink_front(&mut self, n: usize) {
-        self.packet.shrink_front(n);
-    }
-
-    fn truncate(&mut self, len: usize) {
-        self.packet.truncate(len);
-    }
 }
 
 /// Virtual time between two looks at the timers while something waits for them.
@@ -78,8 +49,8 @@ const STEP_NS: u64 = 100_000_000;
 /// After this long nothing can still be waiting for a next hop.
 const SETTLE_NS: u64 = 5_000_000_000;
 
-impl Engine {
-    pub(super) fn new(shards: &[ShardConfig], published: &Published) -> Result<Self, OutOfMemory> {
+impl<F: Frame> Engine<F> {
+    pub(in crate::control) fn new(shards: &[ShardConfig], published: &Published) -> Result<Self, OutOfMemory> {
         let snapshot = published.current();
         let mut workers = shards.iter().map(Worker::new).collect::<Result<Vec<_>, _>>()?;
         Team::form(workers.iter_mut().map(|worker| &mut worker.shard));
@@ -93,7 +64,7 @@ impl Engine {
     }
 
     /// Goes over to the newest snapshot, as every worker does at a burst boundary.
-    pub(super) fn adopt(&mut self, published: &Published) {
+    pub(in crate::control) fn adopt(&mut self, published: &Published) {
         let next = published.current();
         for worker in &mut self.workers {
             worker.shard.adopt(&next, Some(&self.snapshot));
@@ -102,7 +73,7 @@ impl Engine {
     }
 
     /// Lets time pass up to `to_ns` after the first packet.
-    pub(super) fn advance(&mut self, to_ns: u64, outputs: &mut Outputs, start_ns: u64) -> Result<(), ReplayError> {
+    pub(in crate::control) fn advance(&mut self, to_ns: u64, outputs: &mut Outputs, start_ns: u64) -> Result<(), ReplayError> {
         let settled_ns = self.now_ns + SETTLE_NS;
         while self.now_ns + STEP_NS < to_ns.min(settled_ns) && self.workers.iter().any(|w| !w.pending.is_empty()) {
             self.now_ns += STEP_NS;
@@ -115,21 +86,19 @@ impl Engine {
         Ok(())
     }
 
-    /// One receive burst on a port. Like a device with one queue, every port is polled by the first worker.
-    pub(super) fn feed(
+    /// One receive burst. Like a device with one queue, every port is polled by the first worker.
+    pub(in crate::control) fn feed(
         &mut self,
-        port: PortId,
-        frames: Vec<&[u8]>,
+        frames: Vec<F>,
         outputs: &mut Outputs,
         timestamp_ns: u64,
     ) -> Result<(), ReplayError> {
         self.last_packet_ns = self.now_ns;
         if let Some(first) = self.workers.first() {
             first.shard.counters.rx_packets.add(frames.len() as u64);
-            first.shard.counters.rx_bytes.add(frames.iter().map(|f| f.len() as u64).sum());
+            first.shard.counters.rx_bytes.add(frames.iter().map(|f| f.frame_len() as u64).sum());
         }
-        let packets = frames.into_iter().map(|f| Arrived { port, packet: HeapPacket::new(f) }).collect();
-        self.process(0, Origin::Port, packets, outputs, timestamp_ns)?;
+        self.process(0, Origin::Port, frames, outputs, timestamp_ns)?;
         self.turn(outputs, timestamp_ns)
     }
 
@@ -137,7 +106,7 @@ impl Engine {
         &mut self,
         worker: usize,
         origin: Origin,
-        mut packets: Vec<Arrived>,
+        mut packets: Vec<F>,
         outputs: &mut Outputs,
         timestamp_ns: u64,
     ) -> Result<(), ReplayError> {
@@ -145,9 +114,10 @@ impl Engine {
         let snapshot = self.snapshot.clone();
         let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
         let Some(w) = self.workers.get_mut(worker) else { return Ok(()) };
-        path::process(&mut w.shard, &snapshot, now, origin, |p: &Arrived| p.port, &mut packets, &mut verdicts);
-        for (arrived, verdict) in packets.into_iter().zip(verdicts) {
-            self.carry_out(worker, arrived, verdict, outputs, timestamp_ns)?;
+        packets.iter().for_each(|packet| packet.note(|| Step::Worker(w.shard.worker)));
+        path::process(&mut w.shard, &snapshot, now, origin, F::port, &mut packets, &mut verdicts);
+        for (packet, verdict) in packets.into_iter().zip(verdicts) {
+            self.carry_out(worker, packet, verdict, outputs, timestamp_ns)?;
         }
         Ok(())
     }
@@ -155,7 +125,7 @@ impl Engine {
     fn carry_out(
         &mut self,
         worker: usize,
-        arrived: Arrived,
+        packet: F,
         verdict: Verdict,
         outputs: &mut Outputs,
         timestamp_ns: u64,
@@ -163,11 +133,13 @@ impl Engine {
         let now = self.now();
         let Some(w) = self.workers.get_mut(worker) else { return Ok(()) };
         let counters = &w.shard.counters;
-        let Arrived { port, packet } = arrived;
+        let port = packet.port();
+        packet.note(|| Step::Verdict(verdict));
         match verdict {
             Verdict::Tx(out) => {
                 counters.tx_packets.add(1);
                 counters.tx_bytes.add(packet.frame_len() as u64);
+                packet.leaves(out, packet.bytes());
                 outputs.write(out, timestamp_ns, packet.bytes())?;
             }
             Verdict::Fragment(out) => {
@@ -176,6 +148,7 @@ impl Engine {
             }
             Verdict::Reply(out) => {
                 counters.replies.add(1);
+                packet.leaves(out, packet.bytes());
                 outputs.write(out, timestamp_ns, packet.bytes())?;
             }
             // There is no host in a replay; what would go there is only counted.
@@ -191,7 +164,7 @@ impl Engine {
             Verdict::Await(tag) => _ = w.pending.fragments.hold(counters, tag, port, now, packet),
             Verdict::Handoff(owner) => {
                 counters.handoffs.add(1);
-                self.process(owner.index(), Origin::Ring, vec![Arrived { port, packet }], outputs, timestamp_ns)?;
+                self.process(owner.index(), Origin::Ring, vec![packet], outputs, timestamp_ns)?;
             }
         }
         Ok(())
@@ -248,7 +221,7 @@ impl Engine {
     }
 
     /// Lets what still waits be answered or given up, ends what has timed out, and adds up.
-    pub(super) fn finish(mut self, outputs: &mut Outputs, start_ns: u64) -> Result<Stats, ReplayError> {
+    pub(in crate::control) fn finish(mut self, outputs: &mut Outputs, start_ns: u64) -> Result<Stats, ReplayError> {
         let end_ns = self.now_ns;
         while self.workers.iter().any(|w| !w.pending.is_empty()) && self.now_ns < end_ns + SETTLE_NS {
             self.advance(self.now_ns + STEP_NS, outputs, start_ns)?;
@@ -256,7 +229,8 @@ impl Engine {
         let end = Now::from_ns(EPOCH_NS + end_ns);
         for w in &mut self.workers {
             w.pending.fragments.clear(&w.shard.counters);
-            for _ in w.pending.drain() {
+            for packet in w.pending.drain() {
+                packet.note(|| Step::Verdict(Verdict::Drop(DropReason::NeighborUnresolved)));
                 w.shard.counters.held.sub(1);
                 w.shard.counters.drop_one(DropReason::NeighborUnresolved);
             }
@@ -274,7 +248,7 @@ impl Engine {
 /// Virtual time does not begin at zero, so that the first packet's timers are due like any other's.
 const EPOCH_NS: u64 = 1_000_000_000;
 
-impl Worker {
+impl<F: Frame> Worker<F> {
     fn new(config: &ShardConfig) -> Result<Self, OutOfMemory> {
         let shard = Shard::new(config)?;
         let handle = WorkerHandle {
@@ -292,10 +266,10 @@ impl Worker {
     }
 
     /// A burst of fragments that need not wait any longer.
-    fn woken(&mut self) -> Option<Vec<Arrived>> {
+    fn woken(&mut self) -> Option<Vec<F>> {
         let tag = self.shard.fragments.woken()?;
         let mut packets = Vec::new();
-        let put = |port, packet| packets.push(Arrived { port, packet });
+        let put = |_port, packet| packets.push(packet);
         if !self.pending.fragments.take(&self.shard.counters, tag, BURST, put) {
             self.shard.fragments.is_awake();
         }
@@ -312,7 +286,10 @@ impl Worker {
             let counters = &shard.counters;
             pending.release(slot, |port, mut packet| {
                 counters.held.sub(1);
-                let Some(mac) = mac else { return counters.drop_one(DropReason::NeighborUnresolved) };
+                let Some(mac) = mac else {
+                    packet.note(|| Step::Verdict(Verdict::Drop(DropReason::NeighborUnresolved)));
+                    return counters.drop_one(DropReason::NeighborUnresolved);
+                };
                 path::complete(&mut packet, mac);
                 let mtu = snapshot.port(port).map_or(u16::MAX, |port| port.mtu);
                 if is_too_long(packet.bytes(), packet.frame_len(), mtu) {
@@ -320,6 +297,8 @@ impl Worker {
                 }
                 counters.tx_packets.add(1);
                 counters.tx_bytes.add(packet.frame_len() as u64);
+                packet.note(|| Step::Verdict(Verdict::Tx(port)));
+                packet.leaves(port, packet.bytes());
                 failed = outputs.write(port, timestamp_ns, packet.bytes()).err().or(failed.take());
             });
         }
@@ -334,7 +313,7 @@ impl Worker {
         &mut self,
         port: PortId,
         mtu: u16,
-        packet: &HeapPacket,
+        packet: &F,
         outputs: &mut Outputs,
         timestamp_ns: u64,
     ) -> Result<(), ReplayError> {
@@ -350,6 +329,7 @@ impl Worker {
             let fragment = [piece.header(), frame.get(piece.data.clone()).unwrap_or_default()].concat();
             counters.tx_bytes.add(fragment.len() as u64);
             counters.fragments_sent.add(1);
+            packet.leaves(port, &fragment);
             outputs.write(port, timestamp_ns, &fragment)?;
         }
         Ok(())

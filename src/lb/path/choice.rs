@@ -6,24 +6,29 @@ use super::{At, Plan};
 use crate::lb::clients::Kept;
 use crate::lb::connection::{Direction, flags};
 use crate::lb::ids::BackendId;
+use crate::lb::packet::Packet;
 use crate::lb::snapshot::{Backend, Service};
 use crate::lb::table::{Entry, Slot};
+use crate::lb::trace::Step;
 use crate::lb::verdict::DropReason;
 use crate::wire::parse::{FiveTuple, Parsed};
 
 /// The backend for a new connection, or why it gets none. Asked again for the same packet, it says the same.
 #[inline]
-pub(super) fn backend_for<'a, A: Family>(
+pub(super) fn backend_for<'a, A: Family, P: Packet>(
     at: &At<'a>,
+    packet: &P,
     service: &Service,
     key: &FiveTuple<A>,
     plan: Plan,
     first: Option<First>,
 ) -> Result<&'a Backend, DropReason> {
     let picked = if service.is_by_hash || !is_new(first) {
-        service.pick(plan.hash).ok_or(DropReason::NoBackend)
+        let picked = service.pick(plan.hash);
+        packet.note(|| Step::ByHash { hash: plan.hash, slot: service.slot_of(plan.hash), backend: picked });
+        picked.ok_or(DropReason::NoBackend)
     } else {
-        choose(at, service, key, plan)
+        choose(at, packet, service, key, plan)
     };
     let backend = at.snapshot.backend(picked?).ok_or(DropReason::NoBackend)?;
     if backend.address == key.src.into() { Err(DropReason::Looped) } else { Ok(backend) }
@@ -48,24 +53,45 @@ fn is_new(first: Option<First>) -> bool {
 }
 
 #[inline(never)]
-fn choose<A: Family>(at: &At, service: &Service, key: &FiveTuple<A>, plan: Plan) -> Result<BackendId, DropReason> {
+fn choose<A: Family, P: Packet>(
+    at: &At,
+    packet: &P,
+    service: &Service,
+    key: &FiveTuple<A>,
+    plan: Plan,
+) -> Result<BackendId, DropReason> {
     let chosen = match service.persistence_s {
-        0 => service.schedule(at.shard.worker, &at.shard.team, plan.hash),
-        _ => persist(at, service, key, plan),
+        0 => schedule(at, packet, service, plan),
+        _ => persist(at, packet, service, key, plan),
     };
     chosen.ok_or(if service.is_full() { DropReason::BackendsFull } else { DropReason::NoBackend })
 }
 
+#[inline(always)]
+fn schedule<P: Packet>(at: &At, packet: &P, service: &Service, plan: Plan) -> Option<BackendId> {
+    let picked = service.schedule(at.shard.worker, &at.shard.team, plan.hash);
+    packet.note(|| Step::ByScheduler(picked));
+    picked
+}
+
 /// The backend that the client's address had last, if that takes new connections, else another one, that it has from now on.
-fn persist<A: Family>(at: &At, service: &Service, key: &FiveTuple<A>, plan: Plan) -> Option<BackendId> {
+fn persist<A: Family, P: Packet>(
+    at: &At,
+    packet: &P,
+    service: &Service,
+    key: &FiveTuple<A>,
+    plan: Plan,
+) -> Option<BackendId> {
     let (team, tick) = (&at.shard.team, at.now.tick());
     let client = team.clients.key_of(service.number, key.src.into());
     // Another client's entry may look like this one's, but then its backend is most likely another service's.
     let is_ours = |id| at.snapshot.backend(id).is_some_and(|backend| Some(backend.service) == plan.service);
     let was = team.clients.find(client, tick, is_ours);
-    let chosen = match was.filter(|&id| service.takes(team, id)) {
+    let kept = was.filter(|&id| service.takes(team, id));
+    was.into_iter().for_each(|backend| packet.note(|| Step::ByClient { backend, taken: kept.is_some() }));
+    let chosen = match kept {
         Some(id) => id,
-        None => service.schedule(at.shard.worker, team, plan.hash)?,
+        None => schedule(at, packet, service, plan)?,
     };
     match team.clients.keep(client, was, chosen, (tick, service.persistence_s), is_ours) {
         Kept::New => Some(chosen),

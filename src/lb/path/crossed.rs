@@ -12,6 +12,7 @@ use super::flow;
 use super::{At, errors};
 use crate::lb::packet::Packet;
 use crate::lb::snapshot::{Backend, Hop};
+use crate::lb::trace::Step;
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::parse::{FiveTuple, Kind, Parsed};
 
@@ -43,6 +44,7 @@ pub(super) fn send<A: Family, P: Packet>(
     new: &FiveTuple<A>,
     backend: Option<&Backend>,
 ) -> Verdict {
+    packet.note(|| Step::Crosses);
     let (src, dst) = ends(new);
     let Some(Way { hop, mtu, id }) = way(at, dst.ip(), backend) else { return Verdict::Drop(DropReason::NoRoute) };
     match translate(packet, parsed, &Ends { src, dst, mtu, id }) {
@@ -61,6 +63,7 @@ pub(super) fn error<A: Family, P: Packet>(
     new: &FiveTuple<A>,
     backend: Option<&Backend>,
 ) -> Verdict {
+    packet.note(|| Step::Crosses);
     let (quoted_dst, quoted_src) = ends(new);
     // Routers of the other side have addresses that nobody on this one can use.
     let (src, dst) = (quoted_dst.ip(), quoted_src.ip());

@@ -9,6 +9,7 @@ use crate::lb::connection::{Direction, Phase};
 use crate::lb::packet::Packet;
 use crate::lb::snapshot::{Backend, Snapshot};
 use crate::lb::table::{Entry, Slot};
+use crate::lb::trace::Step;
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::parse::{FiveTuple, Kind, Parsed};
 use crate::wire::{icmp, icmpv6, protocol};
@@ -43,7 +44,9 @@ pub(super) fn request<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed:
         return Some(errors::time_exceeded(at, packet, parsed));
     }
     let hash = at.shard.hasher.hash(&key);
+    snapshot.find_service(key.dst.into(), key.protocol, 0).into_iter().for_each(|id| packet.note(|| Step::Service(id)));
     if let Some((slot, backend)) = known(at, hash, &key) {
+        A::table(at.shard).entry(slot).into_iter().for_each(|entry| flow::note_connection(at, packet, entry, slot));
         refresh::<A>(at, slot, backend);
         return Some(send(at, packet, parsed, &key, backend));
     }
@@ -53,7 +56,7 @@ pub(super) fn request<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed:
     }
     let plan = planned(snapshot, &key);
     let backend = match flow::service_for(snapshot, &key, plan)
-        .and_then(|service| choice::backend_for(at, service, &key, plan, Some(First::Echo)))
+        .and_then(|service| choice::backend_for(at, packet, service, &key, plan, Some(First::Echo)))
     {
         Ok(backend) => backend,
         Err(reason @ (DropReason::NoBackend | DropReason::BackendsFull)) if service.unreachable => {
@@ -70,6 +73,7 @@ pub(super) fn request<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed:
     if let Err(reason) = flow::open(at, &key, hash, backend, &new, First::Echo.phase()) {
         return Some(Verdict::Drop(reason));
     }
+    packet.note(|| Step::Opened(Phase::IcmpEcho));
     choice::note_opened(at, service, backend, Some(First::Echo));
     Some(send(at, packet, parsed, &key, backend))
 }
@@ -82,6 +86,8 @@ pub(super) fn reply<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &
     let key = tuple::<A>(parsed, packet.bytes())?;
     let (slot, backend) = known(at, at.shard.hasher.hash(&key), &key)?;
     let new = from(at.snapshot, backend, &key)?;
+    A::table(at.shard).entry(slot).into_iter().for_each(|entry| flow::note_connection(at, packet, entry, slot));
+    packet.note(|| Step::ToClient(flow::end(new.dst, 0)));
     refresh::<A>(at, slot, backend);
     if parsed.ttl <= 1 {
         return Some(errors::time_exceeded(at, packet, parsed));
@@ -135,6 +141,7 @@ fn send<A: Family, P: Packet>(
     key: &FiveTuple<A>,
     backend: &Backend,
 ) -> Verdict {
+    packet.note(|| Step::To { backend: backend.id, mode: backend.mode });
     if parsed.ip_len > backend.mtu {
         return errors::too_big(at, packet, parsed, backend.mtu);
     }

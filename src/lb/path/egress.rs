@@ -8,6 +8,7 @@ use crate::lb::neighbor::NeighborSlot;
 use crate::lb::packet::Packet;
 use crate::lb::path_mtu::PathMtu;
 use crate::lb::snapshot::{Backend, Hop};
+use crate::lb::trace::Step;
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::ethernet::{self, EtherType, MacAddr};
 use crate::wire::parse::Parsed;
@@ -38,6 +39,7 @@ pub(super) fn to_backend<P: Packet>(
     if let Some(slot) = known.and_then(|(_, slot)| *slot)
         && let Some(mac) = at.shard.neighbors.mac(slot)
     {
+        packet.note(|| Step::Hop { port: hop.port, next: hop.next, mac: Some(mac) });
         prepare_lane(at, parsed, backend, hop.port, (slot, mac));
         return write(at, packet, hop.port, leaving, mac).unwrap_or(Verdict::Tx(hop.port));
     }
@@ -82,6 +84,7 @@ pub(super) fn to_hop<P: Packet>(
         at.shard.originate(out);
     }
     let mac = at.shard.neighbors.mac(slot);
+    packet.note(|| Step::Hop { port: hop.port, next: hop.next, mac });
     let done = match mac {
         Some(_) => Verdict::Tx(hop.port),
         None => Verdict::Hold(slot),

@@ -8,6 +8,7 @@ use super::echo::TTL;
 use super::family::Family;
 use crate::lb::packet::Packet;
 use crate::lb::path_mtu::MTU_MIN_6;
+use crate::lb::trace::{Step, Told, Untold};
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::ethernet::{self, EtherType, MacAddr};
 use crate::wire::icmp::{self, IcmpError};
@@ -33,6 +34,17 @@ pub(super) enum Trouble {
     PortUnreachable,
 }
 
+impl Trouble {
+    fn told(self) -> Told {
+        match self {
+            Self::TimeExceeded => Told::TimeExceeded,
+            Self::TooBig(mtu) => Told::TooBig(mtu),
+            Self::HostUnreachable => Told::HostUnreachable,
+            Self::PortUnreachable => Told::PortUnreachable,
+        }
+    }
+}
+
 /// TTL or hop limit ran out on forwarding.
 #[cold]
 pub(super) fn time_exceeded<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -> Verdict {
@@ -43,7 +55,11 @@ pub(super) fn time_exceeded<P: Packet>(at: &mut At, packet: &mut P, parsed: &Par
 #[cold]
 pub(super) fn too_big<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, mtu: u16) -> Verdict {
     match parsed.kind {
-        Kind::V4 if !parsed.df => Verdict::Drop(DropReason::TooBig),
+        Kind::V4 if !parsed.df => {
+            packet.note(|| Step::Trouble(Told::TooBig(mtu)));
+            packet.note(|| Step::Untold(Untold::WithoutDf));
+            Verdict::Drop(DropReason::TooBig)
+        }
         _ => answer(at, packet, parsed, Trouble::TooBig(mtu), DropReason::TooBig),
     }
 }
@@ -62,7 +78,13 @@ fn answer<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, trouble: Trou
         Kind::V4 => super::addresses::<Ipv4Addr>(parsed, packet.bytes()),
         _ => super::addresses::<Ipv6Addr>(parsed, packet.bytes()),
     };
-    if !is_due(packet.bytes(), parsed) || !may_tell(at, src) {
+    packet.note(|| Step::Trouble(trouble.told()));
+    if !is_due(packet.bytes(), parsed) {
+        packet.note(|| Step::Untold(Untold::NotDue));
+        return Verdict::Drop(reason);
+    }
+    if let Err(untold) = may_tell(at, src) {
+        packet.note(|| Step::Untold(untold));
         return Verdict::Drop(reason);
     }
     match build(at, packet, parsed, (src, dst), trouble) {
@@ -83,19 +105,19 @@ fn is_due(frame: &[u8], parsed: &Parsed) -> bool {
 }
 
 /// Whether a sender can be told of anything: its address is a host's and not ours, and it is not too much in this second.
-pub(super) fn may_tell(at: &mut At, sender: IpAddr) -> bool {
+pub(super) fn may_tell(at: &mut At, sender: IpAddr) -> Result<(), Untold> {
     let is_martian = match sender {
         IpAddr::V4(a) => a.is_martian(),
         IpAddr::V6(a) => a.is_martian(),
     };
     if is_martian || at.snapshot.local(sender).is_some() {
-        return false;
+        return Err(Untold::NoSender);
     }
-    let allowed = at.shard.errors.allow(at.now);
-    if !allowed {
-        at.shard.counters.errors_limited.add(1);
+    if at.shard.errors.allow(at.now) {
+        return Ok(());
     }
-    allowed
+    at.shard.counters.errors_limited.add(1);
+    Err(Untold::Limited)
 }
 
 /// Builds the error's frame, back to the host that the packet came from, and makes it the packet's content.

@@ -111,7 +111,7 @@ pub(super) fn open<A: Family, P: Packet>(at: &mut At, packet: &P, meta: &mut Met
         return false;
     }
     let Ok(Some(first)) = flow::first_packet(key.protocol, tcp_flags, service.mode) else { return false };
-    let Ok(backend) = choice::backend_for(at, service, &key, plan, Some(first)) else { return false };
+    let Ok(backend) = choice::backend_for(at, packet, service, &key, plan, Some(first)) else { return false };
     let now = at.now.tick();
     let stamp = at.shard.neighbors.stamp(now);
     let (_, lanes, neighbors, _) = A::parts(at.shard);

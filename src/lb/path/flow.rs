@@ -1,6 +1,6 @@
 //! TCP and UDP packets: the connection table first, the service's scheduler when it does not know them.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 
 use super::egress::{self, Leaving};
 use super::family::Family;
@@ -12,6 +12,7 @@ use crate::lb::connection::{Direction, Phase, State, flags, is_syn, next_tcp, ne
 use crate::lb::packet::Packet;
 use crate::lb::snapshot::{Backend, ClientAddress, Mode, Service, Snapshot};
 use crate::lb::table::{Entry, Notes, Removed, Slot, Table};
+use crate::lb::trace::{Beginning, Step};
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::parse::{FiveTuple, Kind, Parsed};
 use crate::wire::protocol;
@@ -64,14 +65,27 @@ fn known<A: Family, P: Packet>(
     slot: Slot,
 ) -> Option<Verdict> {
     let entry = *A::table(at.shard).entry(slot)?;
+    note_connection(at, packet, &entry, slot);
     match at.snapshot.backend(entry.backend).filter(|b| b.serves) {
         Some(backend) if !reopens(&entry, parsed) => Some(hit(at, packet, parsed, key, slot, entry, backend)),
         // Its backend is gone or down, or the client starts over: it is a new packet to the service.
-        _ => {
+        backend => {
+            packet.note(|| if backend.is_some() { Step::Reopened } else { Step::BackendGone(entry.backend) });
             close::<A>(at, slot);
             None
         }
     }
+}
+
+/// Says that a packet is of the connection whose entry is at `slot`.
+#[inline(always)]
+pub(super) fn note_connection<A: Family>(at: &At, packet: &impl Packet, entry: &Entry<A>, slot: Slot) {
+    packet.note(|| Step::Connection {
+        backend: entry.backend,
+        direction: entry.state.direction(),
+        phase: entry.state.phase(),
+        left_s: A::table(at.shard).deadline(slot).left_s(at.now.tick()),
+    });
 }
 
 /// A SYN on a connection that is closing opens a new one at once.
@@ -110,6 +124,7 @@ fn hit<A: Family, P: Packet>(
     let deadline = at.now.tick().plus(backend.timeouts.of(next));
     let table = A::table_mut(at.shard);
     if next != phase {
+        packet.note(|| Step::Phase { from: phase, to: next });
         set_phase(table, slot, next, deadline);
         set_phase(table, entry.pair, next, deadline);
     }
@@ -172,6 +187,7 @@ fn miss<A: Family, P: Packet>(
     hash: u64,
     plan: Plan,
 ) -> Verdict {
+    packet.note(|| Step::NoConnection);
     let mapped = if at.snapshot.crosses { A::mapped(&key) } else { None };
     if let Some(mapped) = &mapped
         && let Some(verdict) = crossed::known(at, packet, parsed, mapped)
@@ -185,6 +201,7 @@ fn miss<A: Family, P: Packet>(
         }
         Err(reason) => return Verdict::Drop(reason),
     };
+    plan.service.into_iter().for_each(|id| packet.note(|| Step::Service(id)));
     let first = match first_packet(parsed.protocol, parsed.tcp_flags, service.mode) {
         Ok(first) => first,
         Err(DropReason::NoConnection) if service.reset_unknown => return reset::unknown(at, packet, parsed),
@@ -197,7 +214,8 @@ fn miss<A: Family, P: Packet>(
     if parsed.ttl == 0 {
         return Verdict::Drop(DropReason::TtlExceeded);
     }
-    let mut backend = match choice::backend_for(at, service, &key, plan, first) {
+    packet.note(|| Step::Begins(first.map(First::beginning)));
+    let mut backend = match choice::backend_for(at, packet, service, &key, plan, first) {
         Ok(backend) => backend,
         Err(reason @ (DropReason::NoBackend | DropReason::BackendsFull)) if service.unreachable => {
             return errors::unreachable(at, packet, parsed, reason);
@@ -217,15 +235,20 @@ fn miss<A: Family, P: Packet>(
         Ok(new) => new,
         Err(reason) => return Verdict::Drop(reason),
     };
+    if backend.mode == Mode::FullNat {
+        packet.note(|| Step::LocalEnd(end(new.src, new.sport)));
+    }
     let mut slot = Slot::NONE;
     match first.map(|first| open(at, &key, hash, backend, &new, first.phase())) {
         Some(Ok(opened)) => {
+            packet.note(|| Step::Opened(first.map_or(Phase::TcpSyn, First::phase)));
             slot = opened;
             choice::note_opened(at, service, backend, first);
             choice::note_syn(at, backend, first, slot);
         }
         Some(Err(reason)) if service.mode.is_nat() => return Verdict::Drop(reason),
-        Some(Err(_)) | None => {
+        opened => {
+            packet.note(|| Step::Stateless(opened.and_then(Result::err)));
             at.shard.counters.stateless.add(1);
             // All further packets will come here as well, and only the hash says the same every time.
             backend = choice::by_hash(at, service, &key, plan).unwrap_or(backend);
@@ -292,6 +315,15 @@ impl First {
             First::Syn | First::Adopted => Phase::TcpSyn,
             First::Udp => Phase::UdpOneway,
             First::Echo => Phase::IcmpEcho,
+        }
+    }
+
+    pub(super) fn beginning(self) -> Beginning {
+        match self {
+            First::Syn => Beginning::Syn,
+            First::Adopted => Beginning::Adopted,
+            First::Udp => Beginning::Udp,
+            First::Echo => Beginning::Echo,
         }
     }
 }
@@ -471,6 +503,7 @@ pub(super) fn forward<A: Family, P: Packet>(
     backend: &Backend,
     slot: Slot,
 ) -> Verdict {
+    packet.note(|| Step::To { backend: backend.id, mode: backend.mode });
     match backend.mode {
         Mode::Gre | Mode::Ipip | Mode::Gue => tunnel::send(at, packet, parsed, backend),
         Mode::Dsr => direct(at, packet, parsed, backend),
@@ -479,6 +512,7 @@ pub(super) fn forward<A: Family, P: Packet>(
                 return errors::time_exceeded(at, packet, parsed);
             }
             let across = crossed::is_across(parsed, new);
+            packet.note(|| Step::Fits { len: parsed.ip_len.into(), mtu: backend.mtu });
             if parsed.ip_len > backend.mtu && !across {
                 return errors::too_big(at, packet, parsed, backend.mtu);
             }
@@ -486,6 +520,7 @@ pub(super) fn forward<A: Family, P: Packet>(
             let parsed = if backend.client_address != ClientAddress::None
                 && A::table(at.shard).entry(slot).is_some_and(tell::is_due)
             {
+                packet.note(|| Step::Tells(backend.client_address));
                 match tell::request::<A, P>(at, packet, parsed, slot, backend) {
                     Ok(new) => told = new,
                     Err(verdict) => return verdict,
@@ -508,10 +543,16 @@ pub(super) fn direct<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, ba
     if parsed.ttl == 0 {
         return Verdict::Drop(DropReason::TtlExceeded);
     }
+    packet.note(|| Step::Fits { len: parsed.ip_len.into(), mtu: backend.mtu });
     if parsed.ip_len > backend.mtu {
         return errors::too_big(at, packet, parsed, backend.mtu);
     }
     egress::to_backend(at, packet, parsed, backend, &plain(parsed))
+}
+
+/// An end of a connection, as it is outside of the tables.
+pub(super) fn end<A: Family>(address: A, port: u16) -> SocketAddr {
+    SocketAddr::new(address.into().to_canonical(), port)
 }
 
 /// Sends a backend's packet to the client, as from the VIP.
@@ -523,6 +564,7 @@ fn reply<A: Family, P: Packet>(
     key: &FiveTuple<A>,
     new: &FiveTuple<A>,
 ) -> Verdict {
+    packet.note(|| Step::ToClient(end(new.dst, new.dport)));
     if parsed.ttl <= 1 {
         return errors::time_exceeded(at, packet, parsed);
     }
@@ -531,6 +573,7 @@ fn reply<A: Family, P: Packet>(
     }
     let Some(hop) = A::route(&at.snapshot.routes, new.dst) else { return Verdict::Drop(DropReason::NoRoute) };
     let mtu = at.snapshot.port(hop.port).map_or(0, |p| p.mtu);
+    packet.note(|| Step::Fits { len: parsed.ip_len.into(), mtu });
     if parsed.ip_len > mtu {
         return errors::too_big(at, packet, parsed, mtu);
     }

@@ -11,6 +11,7 @@ use crate::lb::fragments::{Datagram, Piece, Upper};
 use crate::lb::ids::WorkerId;
 use crate::lb::packet::Packet;
 use crate::lb::snapshot::{Local, Snapshot};
+use crate::lb::trace::Step;
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::parse::{Fragment, Parsed, fragment_data};
 use crate::wire::protocol;
@@ -24,6 +25,7 @@ pub(super) fn fragment<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed
     }
     let datagram = at.shard.fragments.datagram(key.src, key.dst, parsed.fragment_id, parsed.protocol);
     let home = datagram.home(at.snapshot.workers);
+    packet.note(|| Step::Fragment { home });
     match at.origin {
         _ if home == at.shard.worker => at_home::<A, P>(at, packet, parsed, &datagram),
         Origin::Port => Verdict::Handoff(home),
@@ -117,6 +119,7 @@ fn next(snapshot: &Snapshot, worker: WorkerId) -> WorkerId {
 
 /// Goes the way of every packet, with the ports of the first fragment.
 fn forward<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, upper: Upper) -> Verdict {
+    packet.note(|| Step::FragmentPorts { sport: upper.sport, dport: upper.dport });
     let parsed = &with_ports(parsed, upper);
     let key = A::key(parsed, packet.bytes());
     let mut meta = Meta { work: A::FLOW, ..Meta::default() };

@@ -12,6 +12,7 @@ use crate::lb::packet::Packet;
 use crate::lb::path_mtu::{MTU_MIN_4, MTU_MIN_6};
 use crate::lb::snapshot::{Backend, Local};
 use crate::lb::table::Entry;
+use crate::lb::trace::Step;
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::checksum::Delta;
 use crate::wire::ethernet::{self, MacAddr};
@@ -188,7 +189,10 @@ fn error<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, key
     let tuple = FiveTuple { src, dst, sport, dport, protocol };
     let hash = at.shard.hasher.hash(&tuple);
     let table = A::table(at.shard);
-    let found = table.find(hash, &tuple, at.now.tick()).and_then(|slot| table.entry(slot)).copied();
+    packet.note(|| Step::Quoted { src: flow::end(src, sport), dst: flow::end(dst, dport), protocol });
+    let found = table.find(hash, &tuple, at.now.tick()).and_then(|slot| Some((slot, *table.entry(slot)?)));
+    found.iter().for_each(|(slot, entry)| flow::note_connection(at, packet, entry, *slot));
+    let found = found.map(|(_, entry)| entry);
     if found.is_none()
         && at.snapshot.crosses
         && key.dst == tuple.dst
@@ -231,6 +235,7 @@ fn across<P: Packet>(
     let table = Ipv6Addr::table(at.shard);
     let slot = table.find(at.shard.hasher.hash(tuple), tuple, at.now.tick())?;
     let entry = *table.entry(slot)?;
+    flow::note_connection(at, packet, &entry, slot);
     let backend = at.snapshot.backend(entry.backend).filter(|b| b.serves)?;
     if !is_believed(packet.bytes(), parsed) {
         return Some(Verdict::Drop(DropReason::IcmpMtu));
@@ -251,7 +256,10 @@ fn by_hash<A: Family, P: Packet>(
 ) -> Option<Verdict> {
     let id = at.snapshot.find_service(tuple.dst.into(), tuple.protocol, tuple.dport)?;
     let service = at.snapshot.service(id).filter(|s| !s.mode.is_nat())?;
-    let backend = service.pick(hash_for(at.snapshot, Some(service), tuple)).and_then(|id| at.snapshot.backend(id));
+    let hash = hash_for(at.snapshot, Some(service), tuple);
+    packet.note(|| Step::Service(id));
+    packet.note(|| Step::ByHash { hash, slot: service.slot_of(hash), backend: service.pick(hash) });
+    let backend = service.pick(hash).and_then(|id| at.snapshot.backend(id));
     let Some(backend) = backend else { return Some(Verdict::Drop(DropReason::NoBackend)) };
     at.shard.counters.stateless.add(1);
     Some(unchanged(at, packet, parsed, from.into(), backend))

@@ -49,6 +49,7 @@ use super::packet::Packet;
 use super::shard::Shard;
 use super::snapshot::{Service, Snapshot};
 use super::table::{Probe, Slot};
+use super::trace::Step;
 use super::verdict::{DropReason, Verdict};
 use crate::wire::ethernet::{self, MacAddr};
 use crate::wire::parse::{FiveTuple, Fragment, Kind, Parsed, parse};
@@ -260,8 +261,7 @@ fn look<P: Packet>(
         looked = Looked { bytes: looked.bytes + found.bytes, kinds: looked.kinds | found.kinds };
         (left, places) = (later, later_places);
     }
-    #[cfg(test)]
-    if !shard.short_way {
+    if P::EXPLAINED || takes_long_way(shard) {
         metas.iter_mut().for_each(|meta| meta.work = Work::Done);
         looked.kinds |= Work::Done as u8;
     }
@@ -274,6 +274,15 @@ fn look<P: Packet>(
         }
     }
     looked
+}
+
+/// Tests hold the short way to the long one.
+#[inline(always)]
+fn takes_long_way(_shard: &Shard) -> bool {
+    #[cfg(test)]
+    return !_shard.short_way;
+    #[cfg(not(test))]
+    false
 }
 
 /// The next stages: in which bucket each connection of a family is, and in which place of it.
@@ -383,10 +392,15 @@ fn first_look<P: Packet>(shard: &Shard, snapshot: &Snapshot, packet: &mut P, ste
     let frame = packet.bytes();
     let parsed = &match parse(frame, packet.frame_len()) {
         Ok(parsed) => parsed,
-        Err(error) => return Verdict::Drop(reasons::of(error)),
+        Err(error) => {
+            packet.note(|| Step::Malformed(error));
+            return Verdict::Drop(reasons::of(error));
+        }
     };
+    packet.note(|| Step::Parsed(*parsed));
     let Some(own) = snapshot.port(port) else { return Verdict::Drop(DropReason::ForeignMac) };
     if parsed.vlan_id() != own.vlan || parsed.vids > 1 {
+        packet.note(|| Step::Vlan { found: parsed.vlan, port: own.vlan });
         return Verdict::Drop(DropReason::VlanMismatch);
     }
     let to_us = frame.first_chunk::<6>() == Some(&own.mac.0);
@@ -402,6 +416,7 @@ fn first_look<P: Packet>(shard: &Shard, snapshot: &Snapshot, packet: &mut P, ste
             if group && punt::is_for_host(snapshot, port, parsed, frame) {
                 meta.work = Work::Rare;
             }
+            packet.note(|| Step::Mac { found: ethernet::dst(frame).unwrap_or_default(), port: own.mac });
             return Verdict::Drop(if group { DropReason::NotOurs } else { DropReason::ForeignMac });
         }
     }
@@ -415,7 +430,10 @@ fn first_look<P: Packet>(shard: &Shard, snapshot: &Snapshot, packet: &mut P, ste
     {
         // What is inside is for a VIP, where no tunnel ends: this is done once at most.
         return match taken {
-            Ok(()) => first_look(shard, snapshot, packet, steer, meta),
+            Ok(()) => {
+                packet.note(|| Step::TunnelOff);
+                first_look(shard, snapshot, packet, steer, meta)
+            }
             Err(reason) => Verdict::Drop(reason),
         };
     }

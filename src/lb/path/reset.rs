@@ -13,6 +13,7 @@ use crate::lb::packet::Packet;
 use crate::lb::shard::{Outgoing, OutgoingFrame, Shard};
 use crate::lb::snapshot::{Port, Snapshot};
 use crate::lb::table::{Entry, Notes};
+use crate::lb::trace::{Step, Told};
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::checksum;
 use crate::wire::ethernet::{self, EtherType, MacAddr};
@@ -110,6 +111,7 @@ pub(super) fn unknown<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed) -
         Kind::V4 => answer::<Ipv4Addr, P>(at, packet, parsed),
         _ => answer::<Ipv6Addr, P>(at, packet, parsed),
     };
+    packet.note(|| Step::Trouble(Told::Reset));
     if done.is_some() { Verdict::Reply(at.port) } else { Verdict::Drop(reason) }
 }
 

@@ -8,6 +8,7 @@ use crate::lb::connection::flags;
 use crate::lb::packet::Packet;
 use crate::lb::snapshot::{Backend, Inner, MtuPolicy, Outer, Vary};
 use crate::lb::table::Words;
+use crate::lb::trace::Step;
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::parse::{FiveTuple, Fragment, Kind, Parsed};
 use crate::wire::protocol;
@@ -21,6 +22,7 @@ pub(super) fn send<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, back
         return Verdict::Drop(DropReason::TtlExceeded);
     }
     let mtu = at.shard.path_mtu(backend, at.now);
+    packet.note(|| Step::Fits { len: usize::from(parsed.ip_len) + outer.overhead(), mtu });
     if usize::from(parsed.ip_len) + outer.overhead() > usize::from(mtu) {
         return too_long(at, packet, parsed, backend, outer, mtu);
     }
@@ -46,6 +48,7 @@ fn too_long<P: Packet>(
         return errors::too_big(at, packet, parsed, mtu.saturating_sub(outer.overhead() as u16));
     }
     // Packets of many clients become packets between two hosts, so that their own identifications could meet (RFC 6864 4.3).
+    packet.note(|| Step::Pieces);
     let id = (at.shard.fragment_id() as u16).to_be_bytes();
     match wrap(at, packet, parsed, backend, outer, Inner { df: false, id, ..inner }) {
         Verdict::Tx(port) if !fits_here => Verdict::Fragment(port),

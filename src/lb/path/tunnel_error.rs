@@ -15,6 +15,7 @@ use crate::lb::news::News;
 use crate::lb::packet::Packet;
 use crate::lb::path_mtu::{MTU_MIN_4, MTU_MIN_6, plateau_below};
 use crate::lb::snapshot::{Backend, Snapshot};
+use crate::lb::trace::Step;
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::ethernet::{self, EtherType};
 use crate::wire::icmp::{self, IcmpPacket};
@@ -31,6 +32,7 @@ const BACKENDS_MAX: usize = 64;
 pub(super) fn about_ours<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, to: IpAddr) -> Option<Verdict> {
     let (outer, sent) = quote(packet.bytes(), parsed).ok()?;
     let carried = Carried::of(at.snapshot, outer, &sent, to)?;
+    packet.note(|| Step::AboutTunnel);
     let trouble = match told(packet.bytes(), parsed, outer, &sent) {
         Told::Nothing => return Some(Verdict::Drop(DropReason::IcmpTunnel)),
         Told::Impossible => return Some(Verdict::Drop(DropReason::IcmpMtu)),
@@ -232,9 +234,7 @@ fn relay<P: Packet>(
     }
     let hop = at.snapshot.routes.find(to)?;
     let from = at.snapshot.port(hop.port)?.source_for(to).unwrap_or(carried.vip);
-    if !errors::may_tell(at, to) {
-        return None;
-    }
+    errors::may_tell(at, to).ok()?;
     let mut frame = [0; errors::FRAME_MAX];
     let ip_len = errors::write(frame.get_mut(ethernet::HEADER_LEN..)?, from, to, trouble, inner)?;
     if !content::replace(packet, frame.get(..ethernet::HEADER_LEN + ip_len)?) {

@@ -187,6 +187,11 @@ impl Service {
         self.backends.get(usize::from(self.lookup.table.lookup(hash)?)).copied()
     }
 
+    /// The slot of the lookup table that a hash falls into; 0 if there is none.
+    pub fn slot_of(&self, hash: u64) -> usize {
+        self.lookup.table.slot_of(hash)
+    }
+
     /// Whether the scheduler goes by response times.
     pub fn wants_times(&self) -> bool {
         self.scheduler.kind() == Kind::Lrt
