@@ -12,7 +12,7 @@ use crate::lb::vlan::Vlans;
 use crate::wire::pcap::{Reader, Resolution, Writer};
 
 /// All packets that come in, in order of time.
-pub(super) struct Inputs {
+pub(in crate::control) struct Inputs {
     packets: Vec<Input>,
     nanoseconds: bool,
 }
@@ -24,7 +24,7 @@ struct Input {
 }
 
 /// Packets of one port with one timestamp, as one receive burst.
-pub(super) struct Batch<'a> {
+pub(in crate::control) struct Batch<'a> {
     pub timestamp_ns: u64,
     pub port: PortId,
     pub frames: Vec<&'a [u8]>,
@@ -32,7 +32,7 @@ pub(super) struct Batch<'a> {
 
 impl Inputs {
     /// Reads all captures, so that a broken one is found before anything is written.
-    pub(super) fn load(config: &Config, files: &[(Option<String>, PathBuf)]) -> Result<Self, ReplayError> {
+    pub(in crate::control) fn load(config: &Config, files: &[(Option<String>, PathBuf)]) -> Result<Self, ReplayError> {
         let mut inputs = Self { packets: Vec::new(), nanoseconds: false };
         for (port, path) in by_port(config, files, "--in")? {
             // A capture is of a wire, and has the frames of all ports that share it.
@@ -42,6 +42,16 @@ impl Inputs {
         // Stable: packets with the same time keep the order of ports and of the captures.
         inputs.packets.sort_by_key(|p| p.timestamp_ns);
         Ok(inputs)
+    }
+
+    /// One frame that comes in by a port.
+    pub(in crate::control) fn one(port: PortId, frame: Vec<u8>) -> Self {
+        Self { packets: vec![Input { timestamp_ns: 0, port, frame }], nanoseconds: false }
+    }
+
+    /// The frames, each with the port that it comes in by.
+    pub(in crate::control) fn frames(&self) -> impl Iterator<Item = (PortId, &[u8])> {
+        self.packets.iter().map(|packet| (packet.port, packet.frame.as_slice()))
     }
 
     /// `vlans` tells the ports apart that share the device.
@@ -62,17 +72,17 @@ impl Inputs {
     }
 
     /// Time of the first packet in nanoseconds since 1970; 0 without packets.
-    pub(super) fn start_ns(&self) -> u64 {
+    pub(in crate::control) fn start_ns(&self) -> u64 {
         self.packets.first().map_or(0, |p| p.timestamp_ns)
     }
 
     /// The unit that loses nothing.
-    pub(super) fn resolution(&self) -> Resolution {
+    pub(in crate::control) fn resolution(&self) -> Resolution {
         if self.nanoseconds { Resolution::Nanos } else { Resolution::Micros }
     }
 
     /// The packets, as bursts.
-    pub(super) fn batches(&self) -> impl Iterator<Item = Batch<'_>> {
+    pub(in crate::control) fn batches(&self) -> impl Iterator<Item = Batch<'_>> {
         self.packets.chunk_by(|a, b| (a.timestamp_ns, a.port) == (b.timestamp_ns, b.port)).flat_map(|same| {
             same.chunks(BURST).filter_map(|burst| {
                 let first = burst.first()?;
@@ -84,14 +94,14 @@ impl Inputs {
 }
 
 /// The captures written, one a port or one a device; what leaves by a port without one is counted only.
-pub(super) struct Outputs {
+pub(in crate::control) struct Outputs {
     writers: Vec<Option<(PathBuf, Writer<BufWriter<File>>)>>,
     /// Whose capture each port writes to.
     places: Vec<PortId>,
 }
 
 impl Outputs {
-    pub(super) fn open(
+    pub(in crate::control) fn open(
         config: &Config,
         files: &[(Option<String>, PathBuf)],
         resolution: Resolution,
@@ -112,13 +122,18 @@ impl Outputs {
         Ok(Self { writers, places })
     }
 
-    pub(super) fn write(&mut self, port: PortId, timestamp_ns: u64, frame: &[u8]) -> Result<(), ReplayError> {
+    pub(in crate::control) fn write(
+        &mut self,
+        port: PortId,
+        timestamp_ns: u64,
+        frame: &[u8],
+    ) -> Result<(), ReplayError> {
         let place = self.places.get(port.index()).copied().unwrap_or(port);
         let Some(Some((path, writer))) = self.writers.get_mut(place.index()) else { return Ok(()) };
         writer.write(timestamp_ns, frame).map_err(|source| ReplayError::Write { path: path.clone(), source })
     }
 
-    pub(super) fn finish(self) -> Result<(), ReplayError> {
+    pub(in crate::control) fn finish(self) -> Result<(), ReplayError> {
         for (path, writer) in self.writers.into_iter().flatten() {
             writer.finish().map_err(|source| ReplayError::Write { path, source })?;
         }

@@ -73,7 +73,12 @@ impl<F: Frame> Engine<F> {
     }
 
     /// Lets time pass up to `to_ns` after the first packet.
-    pub(in crate::control) fn advance(&mut self, to_ns: u64, outputs: &mut Outputs, start_ns: u64) -> Result<(), ReplayError> {
+    pub(in crate::control) fn advance(
+        &mut self,
+        to_ns: u64,
+        outputs: &mut Outputs,
+        start_ns: u64,
+    ) -> Result<(), ReplayError> {
         let settled_ns = self.now_ns + SETTLE_NS;
         while self.now_ns + STEP_NS < to_ns.min(settled_ns) && self.workers.iter().any(|w| !w.pending.is_empty()) {
             self.now_ns += STEP_NS;

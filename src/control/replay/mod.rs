@@ -4,25 +4,23 @@ mod captures;
 mod engine;
 mod events;
 mod files;
+mod frame;
+mod stage;
 
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
-use super::commands::Commands;
-use super::compile::{CompileError, Compiler, PortFacts, shard_config};
-use super::config::{Config, Errors, HostPath};
-use super::memory;
-use super::overrides::Overrides;
+use super::compile::CompileError;
+use super::config::{Config, Errors};
 use super::stats::Stats;
-use crate::lb::hash::HashKey;
-use crate::lb::ids::WorkerId;
-use crate::lb::publish::Published;
 use crate::lb::table::OutOfMemory;
+use crate::wire::ethernet::MacAddr;
 use crate::wire::pcap::PcapError;
-use captures::{Inputs, Outputs};
-use engine::Engine;
-use events::{Action, Event};
+pub(super) use captures::{Inputs, Outputs};
+pub(super) use engine::Engine;
+use frame::Arrived;
+pub(super) use frame::Frame;
+pub(super) use stage::{Came, Stage};
 
 /// What to replay; a port's name may be left out when there is only one.
 #[derive(Clone, Debug, Default)]
@@ -137,81 +135,32 @@ fn mend(error: &PcapError) -> String {
     }
 }
 
-/// The key that stands in for the random one, so that a replay without `hash_key` gives the same bytes every time.
-const KEY: HashKey = HashKey::from_bytes(*b"tidegate replay ");
-
 /// Replays.
 ///
 /// # Errors
 /// See [`ReplayError`].
 pub fn replay(options: &ReplayOptions) -> Result<ReplaySummary, ReplayError> {
-    let mut config = Config::load(&options.config)?;
-    let file = || options.config.display().to_string();
-    let facts = config.ports.iter().map(|port| match port.mac {
-        Some(mac) => Ok(PortFacts { mac, host: port.host == HostPath::On, rss: None }),
-        None => Err(ReplayError::NoMac { file: file(), port: port.name.clone() }),
-    });
-    let facts = facts.collect::<Result<Vec<_>, _>>()?;
-    let hash_key = config.dataplane.hash_key.map_or(KEY, HashKey::from_bytes);
-    let workers = config.dataplane.workers.count() as u16;
-    let mut compiler = Compiler::new(workers, facts, hash_key);
-    let mut overrides = Overrides::of(Commands::default(), &config);
-    let first =
-        compiler.compile(&config, &overrides, None).map_err(|source| ReplayError::Compile { file: file(), source })?;
-    let events = match &options.events {
-        Some(path) => events::load(path, &config)?,
-        None => Vec::new(),
-    };
+    let config = Config::load(&options.config)?;
+    let macs = macs(&config, &options.config)?;
+    let stage = Stage::new(&options.config, config, macs, options.events.as_deref())?;
     files::check_distinct(options)?;
-    let inputs = Inputs::load(&config, &options.inputs)?;
+    let inputs = Inputs::load(stage.config(), &options.inputs)?;
     let unwritten = |path: &PathBuf, source| ReplayError::Write { path: path.clone(), source };
     options.stats.as_ref().map_or(Ok(()), |path| Stats::check_path(path).map_err(|e| unwritten(path, e)))?;
-    let shards: Vec<_> = (0..workers).map(|w| shard_config(&config, WorkerId(w), KEY)).collect();
-    memory::check(&shards, 0)?;
-    let published = Published::new(Arc::new(first));
-    let mut engine = Engine::new(&shards, &published)?;
-    let mut outputs = Outputs::open(&config, &options.outputs, inputs.resolution())?;
-
-    let start_ns = inputs.start_ns();
-    let mut events = events.into_iter().peekable();
-    let mut apply = |event: Event, engine: &mut Engine| -> Result<(), ReplayError> {
-        let failed = |message: String| ReplayError::Event {
-            path: options.events.clone().unwrap_or_default(),
-            line: event.line,
-            message,
-        };
-        match event.action {
-            Action::State { service, backend, state } => overrides.set_state(&service, &backend, state),
-            Action::Config(next) => {
-                overrides.retain(&next);
-                config = *next;
-            }
-        }
-        overrides.judge(&config);
-        let snapshot = compiler.compile(&config, &overrides, Some(&published.current()));
-        published.publish(Arc::new(snapshot.map_err(|source| failed(source.to_string()))?));
-        engine.adopt(&published);
-        Ok(())
-    };
-    for batch in inputs.batches() {
-        let at_ns = batch.timestamp_ns.saturating_sub(start_ns);
-        while let Some(event) = events.next_if(|e| e.at_ns <= at_ns) {
-            engine.advance(event.at_ns, &mut outputs, start_ns)?;
-            apply(event, &mut engine)?;
-        }
-        engine.advance(at_ns, &mut outputs, start_ns)?;
-        engine.feed(batch.port, batch.frames, &mut outputs, batch.timestamp_ns)?;
-    }
-    for event in events {
-        engine.advance(event.at_ns, &mut outputs, start_ns)?;
-        apply(event, &mut engine)?;
-    }
-    let stats = engine.finish(&mut outputs, start_ns)?;
+    stage.check_memory()?;
+    let mut outputs = Outputs::open(stage.config(), &options.outputs, inputs.resolution())?;
+    let stats = stage.play(&inputs, &mut outputs, |came| Arrived::new(came.port, came.frame))?;
     outputs.finish()?;
     if let Some(path) = &options.stats {
         stats.write(path).map_err(|source| unwritten(path, source))?;
     }
     Ok(ReplaySummary { stats })
+}
+
+/// The ports' MAC addresses as configured.
+fn macs(config: &Config, file: &Path) -> Result<Vec<MacAddr>, ReplayError> {
+    let missing = |port: &str| ReplayError::NoMac { file: file.display().to_string(), port: port.to_owned() };
+    config.ports.iter().map(|port| port.mac.ok_or_else(|| missing(&port.name))).collect()
 }
 
 impl fmt::Display for ReplaySummary {
