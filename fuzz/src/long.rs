@@ -267,7 +267,7 @@ impl<'a> Round<'a> {
         let now = Now::from_ns(self.now_ns);
         let Worker { shard, pending, .. } = &mut self.workers[worker];
         let before = pending.fragments.len();
-        pending.fragments.expire(&shard.counters, now);
+        pending.fragments.expire(&shard.counters, now, drop);
         self.ends.dropped[DropReason::FragmentTimeout.index()] += (before - pending.fragments.len()) as u64;
     }
 

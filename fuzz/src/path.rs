@@ -353,7 +353,7 @@ impl Run {
         let now = self.now();
         let Worker { shard, pending, verdicts } = &mut self.workers[worker];
         let before = pending.fragments.len();
-        pending.fragments.expire(&shard.counters, now);
+        pending.fragments.expire(&shard.counters, now, drop);
         *verdicts += (before - pending.fragments.len()) as u64;
     }
 

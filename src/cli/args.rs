@@ -8,6 +8,7 @@ use clap_complete::engine::ArgValueCandidates;
 
 use super::color::Color;
 use super::completion;
+use crate::control::explain::Described;
 use crate::control::status::CONFIRM_S_MAX;
 
 pub use super::show::Show;
@@ -59,6 +60,8 @@ pub enum Command {
     },
     /// Put packets from capture files through the packet path, without any port, in the captures' own time
     Replay(Replay),
+    /// Explain what becomes of a packet and why, step by step; without --config, in the running tidegate
+    Explain(Explain),
     /// Show what a running tidegate does
     Show(Show),
     /// Watch a running tidegate live: services, backends, workers, drops, latency; drain backends by key
@@ -162,6 +165,34 @@ pub struct Replay {
     /// Changes on the way, as JSON lines: {"at": 1.5, "backend": "web/b1", "state": "down"}
     #[arg(long, env = "TIDEGATE_EVENTS", value_name = "FILE")]
     pub events: Option<PathBuf>,
+}
+
+/// `tidegate explain`.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["packet", "pcap"]))]
+pub struct Explain {
+    /// Configuration file, as if just started; without it, the running tidegate is asked
+    #[arg(long, env = "TIDEGATE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A packet, described: "tcp 198.51.100.7:40000 > 192.0.2.10:80", and behind that any of: syn ack fin rst psh,
+    /// ttl N, length N, df
+    #[arg(long, env = "TIDEGATE_PACKET", value_name = "PACKET")]
+    pub packet: Option<Described>,
+    /// Capture of what a port receives; once a port
+    #[arg(long, env = "TIDEGATE_PCAP", value_name = "[PORT=]FILE", value_parser = port_file)]
+    pub pcap: Vec<(Option<String>, PathBuf)>,
+    /// Explain this frame alone, counted from 1; those before it have passed by then
+    #[arg(long, env = "TIDEGATE_FRAME", value_name = "N", requires = "pcap", value_parser = clap::value_parser!(u32).range(1..))]
+    pub frame: Option<u32>,
+    /// The port that the packet comes by; the one that its sender is behind if left out
+    #[arg(long, env = "TIDEGATE_PORT", value_name = "PORT", conflicts_with = "pcap")]
+    pub port: Option<String>,
+    /// Changes on the way, as for replay
+    #[arg(long, env = "TIDEGATE_EVENTS", value_name = "FILE", requires = "config")]
+    pub events: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, env = "TIDEGATE_JSON", value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]
+    pub json: bool,
 }
 
 /// `tidegate plan`.

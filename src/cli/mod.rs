@@ -5,6 +5,7 @@ mod backend;
 mod client;
 mod color;
 mod completion;
+mod explain;
 mod failure;
 mod help;
 mod logging;
@@ -77,6 +78,7 @@ fn dispatch(args: Args) -> Result<(), Failure> {
             logging::start(log);
             replay::replay(replay)
         }
+        Command::Explain(explain) => explain::explain(&explain, &Client::new(socket)),
         Command::Show(show) => show::show(&show, &Client::new(socket)),
         Command::Backend { action } => backend::backend(action, &Client::new(socket)),
         Command::Plan(plan) => plan::plan(&plan, &Client::new(socket)),

@@ -16,7 +16,7 @@ pub fn replay(args: Replay) -> Result<(), Failure> {
     output::print(&format!("{summary}\n"))
 }
 
-fn failure(error: ReplayError) -> Failure {
+pub(super) fn failure(error: ReplayError) -> Failure {
     match error {
         ReplayError::Usage(message) => Failure::usage(format!("error: {message}")),
         error if error.is_config() => Failure::configuration(error.to_string()),

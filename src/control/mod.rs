@@ -8,6 +8,7 @@ pub mod compile;
 pub mod config;
 pub mod confirm;
 mod drains;
+pub mod explain;
 #[cfg(test)]
 mod fixture;
 mod flaps;

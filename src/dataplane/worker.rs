@@ -157,7 +157,7 @@ impl Worker {
             self.shard.counters.turns.add(1);
             tsc = if received > 0 { end } else { clock::tsc() };
         }
-        held.fragments.clear(&self.shard.counters);
+        held.fragments.clear(&self.shard.counters, drop);
         for _packet in held.drain() {
             self.shard.counters.held.sub(1);
             self.shard.counters.drop_one(DropReason::NeighborUnresolved);
@@ -377,7 +377,7 @@ impl Worker {
                 path::process(&mut self.shard, snapshot, now, Origin::Ring, sample::port_of, packets, &mut verdicts);
             self.carry_out(burst, done, &verdicts, sample::port_of, now, held);
         }
-        held.fragments.expire(&self.shard.counters, now);
+        held.fragments.expire(&self.shard.counters, now, drop);
     }
 
     fn has_chores(&self) -> bool {

@@ -65,19 +65,20 @@ impl<P> Waiting<P> {
         more
     }
 
-    /// Drops those that have waited too long.
-    pub fn expire(&mut self, counters: &Counters, now: Now) {
-        while self.packets.front().is_some_and(|waits| waits.until <= now) {
-            self.packets.pop_front();
+    /// Takes out those that have waited too long, counted as drops.
+    pub fn expire(&mut self, counters: &Counters, now: Now, mut each: impl FnMut(P)) {
+        while self.packets.front().is_some_and(|waits| waits.until <= now)
+            && let Some(waits) = self.packets.pop_front()
+        {
             self.uncount(counters, 1);
             counters.drop_one(DropReason::FragmentTimeout);
+            each(waits.packet);
         }
     }
 
-    /// Drops all, at the end.
-    pub fn clear(&mut self, counters: &Counters) {
-        self.uncount(counters, self.packets.len());
-        self.packets.drain(..).for_each(|_| counters.drop_one(DropReason::FragmentTimeout));
+    /// Takes out all, at the end, counted as drops.
+    pub fn clear(&mut self, counters: &Counters, each: impl FnMut(P)) {
+        self.expire(counters, Now::from_ns(u64::MAX), each);
     }
 
     /// How many wait.
@@ -124,9 +125,9 @@ mod tests {
         assert!(waiting.take(&counters, A, 3, |port, k| got.push((port.0, k))));
         assert!(!waiting.take(&counters, A, 3, |port, k| got.push((port.0, k))));
         assert_eq!(got, [(3, 0), (3, 2), (3, 4), (3, 6), (3, 8)]);
-        waiting.expire(&counters, at_ms(1002));
+        waiting.expire(&counters, at_ms(1002), drop);
         assert_eq!((waiting.len(), counters.drops(DropReason::FragmentTimeout)), (4, 1));
-        waiting.clear(&counters);
+        waiting.clear(&counters, drop);
         assert_eq!((counters.held.get(), counters.drops(DropReason::FragmentTimeout)), (0, 5));
         assert!(waiting.is_empty() && !waiting.take(&counters, B, 3, |_, _| panic!("there is none")));
     }

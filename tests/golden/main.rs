@@ -21,6 +21,7 @@ mod cases_state;
 mod cases_told;
 mod cases_tunnel;
 mod cases_vlan;
+mod explain;
 mod oracle;
 mod packet;
 mod pieces;
@@ -35,6 +36,11 @@ macro_rules! golden {
             #[test]
             fn replay() {
                 crate::runner::replay(&crate::$module::$case());
+            }
+
+            #[test]
+            fn explain() {
+                crate::runner::explain(&crate::$module::$case());
             }
 
             #[test]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::capture;
 use crate::case::{Case, Run};
+use crate::explain;
 use crate::oracle;
 use crate::pieces;
 
@@ -62,7 +63,12 @@ fn lay_out(case: &Case, to: &Path) {
 
 /// Ends by itself, or is ended and fails the test.
 fn output(command: &mut Command) -> Output {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    output_to(command, Stdio::piped())
+}
+
+/// For a command that says more than a pipe takes.
+fn output_to(command: &mut Command, stdout: Stdio) -> Output {
+    let mut child = command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
     let end = Instant::now() + Duration::from_secs(60);
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > end {
@@ -164,6 +170,33 @@ pub fn replay(case: &Case) {
         let kept = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}; BLESS=1 makes it", path.display()));
         assert!(kept == bytes, "{} is not what comes out now; BLESS=1 takes it over", path.display());
     }
+}
+
+/// Through `tidegate explain`: each frame by itself as the case's directory has them all together.
+pub fn explain(case: &Case) {
+    if is_blessing() {
+        return;
+    }
+    let (temporary, directory) = (tempfile::tempdir().unwrap(), directory(case.name));
+    let at = temporary.path();
+    lay_out(case, at);
+    let mut command = tidegate();
+    command.arg("explain").arg("--json").arg("--config").arg(at.join("config.toml"));
+    for (port, name) in case.capture_names().iter().enumerate() {
+        command.arg("--pcap").arg(format!("{name}={}", at.join(capture_name(case, "in", port)).display()));
+    }
+    if !case.events.is_empty() {
+        command.arg("--events").arg(at.join("events.jsonl"));
+    }
+    let said = at.join("explained.json");
+    let done = output_to(&mut command, fs::File::create(&said).unwrap().into());
+    assert!(done.status.success(), "{}: {}", case.name, String::from_utf8_lossy(&done.stderr));
+    let kept = 0..case.capture_names().len();
+    let kept = kept.map(|port| capture::frames(&directory.join(capture_name(case, "out", port)))).collect();
+    let names = case.port_names().iter().map(|name| name.to_string());
+    let out: Vec<_> = names.zip(case.by_port(kept)).collect();
+    let explained = serde_json::from_slice(&fs::read(said).unwrap()).unwrap();
+    explain::agrees(case.name, &explained, &figures(&directory.join("stats.json")), &out);
 }
 
 /// Through `tidegate run` on capture devices: the frames and figures that the case's directory has.

@@ -157,7 +157,7 @@ impl Product {
         let waits = |all: &[Waiting<Buffer>]| all.iter().map(Waiting::len).sum::<usize>();
         let before = waits(&self.waiting);
         for (waiting, shard) in self.waiting.iter_mut().zip(&self.shards) {
-            waiting.expire(&shard.counters, now);
+            waiting.expire(&shard.counters, now, drop);
         }
         before - waits(&self.waiting)
     }

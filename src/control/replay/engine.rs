@@ -15,6 +15,7 @@ use crate::lb::handle::WorkerHandle;
 use crate::lb::ids::PortId;
 use crate::lb::latency::Latency;
 use crate::lb::news::News;
+use crate::lb::packet::Packet;
 use crate::lb::path::{self, BURST, Origin};
 use crate::lb::pending::Pending;
 use crate::lb::pieces::{PIECES_MAX, Pieces, is_too_long};
@@ -161,12 +162,19 @@ impl<F: Frame> Engine<F> {
             Verdict::Drop(reason) => counters.drop_one(reason),
             Verdict::Hold(slot) => {
                 let out = w.shard.neighbors.port(slot).unwrap_or(port);
+                packet.waits(out, packet.bytes());
                 match w.pending.hold(slot, out, packet) {
                     Ok(()) => counters.held.add(1),
-                    Err(_) => counters.drop_one(DropReason::NeighborQueueFull),
+                    Err(packet) => {
+                        dropped(&packet, DropReason::NeighborQueueFull);
+                        counters.drop_one(DropReason::NeighborQueueFull);
+                    }
                 }
             }
-            Verdict::Await(tag) => _ = w.pending.fragments.hold(counters, tag, port, now, packet),
+            Verdict::Await(tag) => {
+                let oldest = w.pending.fragments.hold(counters, tag, port, now, packet);
+                oldest.iter().for_each(|oldest| dropped(oldest, DropReason::FragmentQueueFull));
+            }
             Verdict::Handoff(owner) => {
                 counters.handoffs.add(1);
                 self.process(owner.index(), Origin::Ring, vec![packet], outputs, timestamp_ns)?;
@@ -220,7 +228,7 @@ impl<F: Frame> Engine<F> {
         }
         let now = self.now();
         for w in &mut self.workers {
-            w.pending.fragments.expire(&w.shard.counters, now);
+            w.pending.fragments.expire(&w.shard.counters, now, |packet| dropped(&packet, DropReason::FragmentTimeout));
         }
         Ok(())
     }
@@ -233,9 +241,9 @@ impl<F: Frame> Engine<F> {
         }
         let end = Now::from_ns(EPOCH_NS + end_ns);
         for w in &mut self.workers {
-            w.pending.fragments.clear(&w.shard.counters);
+            w.pending.fragments.clear(&w.shard.counters, |packet| dropped(&packet, DropReason::FragmentTimeout));
             for packet in w.pending.drain() {
-                packet.note(|| Step::Verdict(Verdict::Drop(DropReason::NeighborUnresolved)));
+                dropped(&packet, DropReason::NeighborUnresolved);
                 w.shard.counters.held.sub(1);
                 w.shard.counters.drop_one(DropReason::NeighborUnresolved);
             }
@@ -248,6 +256,11 @@ impl<F: Frame> Engine<F> {
     fn now(&self) -> Now {
         Now::from_ns(EPOCH_NS + self.now_ns)
     }
+}
+
+/// Lets a packet know of a drop that is decided behind the packet path.
+fn dropped(packet: &impl Packet, reason: DropReason) {
+    packet.note(|| Step::Verdict(Verdict::Drop(reason)));
 }
 
 /// Virtual time does not begin at zero, so that the first packet's timers are due like any other's.
@@ -292,7 +305,7 @@ impl<F: Frame> Worker<F> {
             pending.release(slot, |port, mut packet| {
                 counters.held.sub(1);
                 let Some(mac) = mac else {
-                    packet.note(|| Step::Verdict(Verdict::Drop(DropReason::NeighborUnresolved)));
+                    dropped(&packet, DropReason::NeighborUnresolved);
                     return counters.drop_one(DropReason::NeighborUnresolved);
                 };
                 path::complete(&mut packet, mac);
@@ -326,6 +339,7 @@ impl<F: Frame> Worker<F> {
         let pieces = Pieces::new(frame, mtu, self.shard.fragment_id());
         let counters = &self.shard.counters;
         let Some(pieces) = pieces.filter(|pieces| pieces.clone().count() <= PIECES_MAX) else {
+            dropped(packet, DropReason::TooBig);
             counters.drop_one(DropReason::TooBig);
             return Ok(());
         };

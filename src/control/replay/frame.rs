@@ -10,6 +10,9 @@ pub(in crate::control) trait Frame: Packet + Sized {
 
     /// Hears of a frame that leaves for it.
     fn leaves(&self, _port: PortId, _frame: &[u8]) {}
+
+    /// Hears of a frame that would leave for it, but for the MAC address that it is for.
+    fn waits(&self, _port: PortId, _frame: &[u8]) {}
 }
 
 /// A packet that nobody asks about.

@@ -17,7 +17,6 @@ use crate::lb::table::OutOfMemory;
 use crate::wire::ethernet::MacAddr;
 use crate::wire::pcap::PcapError;
 pub(super) use captures::{Inputs, Outputs};
-pub(super) use engine::Engine;
 use frame::Arrived;
 pub(super) use frame::Frame;
 pub(super) use stage::{Came, Stage};

@@ -23,6 +23,7 @@ pub(super) fn backend_for<'a, A: Family, P: Packet>(
     plan: Plan,
     first: Option<First>,
 ) -> Result<&'a Backend, DropReason> {
+    packet.note(|| Step::Begins(first.map(First::beginning)));
     let picked = if service.is_by_hash || !is_new(first) {
         let picked = service.pick(plan.hash);
         packet.note(|| Step::ByHash { hash: plan.hash, slot: service.slot_of(plan.hash), backend: picked });

@@ -44,7 +44,6 @@ pub(super) fn request<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed:
         return Some(errors::time_exceeded(at, packet, parsed));
     }
     let hash = at.shard.hasher.hash(&key);
-    snapshot.find_service(key.dst.into(), key.protocol, 0).into_iter().for_each(|id| packet.note(|| Step::Service(id)));
     if let Some((slot, backend)) = known(at, hash, &key) {
         A::table(at.shard).entry(slot).into_iter().for_each(|entry| flow::note_connection(at, packet, entry, slot));
         refresh::<A>(at, slot, backend);
@@ -55,7 +54,7 @@ pub(super) fn request<A: Family, P: Packet>(at: &mut At, packet: &mut P, parsed:
         flow::close::<A>(at, slot);
     }
     let plan = planned(snapshot, &key);
-    let backend = match flow::service_for(snapshot, &key, plan)
+    let backend = match flow::service_for(snapshot, packet, &key, plan)
         .and_then(|service| choice::backend_for(at, packet, service, &key, plan, Some(First::Echo)))
     {
         Ok(backend) => backend,

@@ -105,7 +105,7 @@ pub(super) fn open<A: Family, P: Packet>(at: &mut At, packet: &P, meta: &mut Met
     }
     let (key, hash): (FiveTuple<A>, u64) = (meta.probe.words.tuple(), meta.probe.hash);
     let tcp_flags = packet.bytes().get(l3 + A::HEADER_LEN + 13).copied().unwrap_or(0);
-    let Ok(service) = flow::service_for(at.snapshot, &key, plan) else { return false };
+    let Ok(service) = flow::service_for(at.snapshot, packet, &key, plan) else { return false };
     // What goes nowhere, or is known after all, must not leave a trace where clients are remembered.
     if meta.ttl == 0 || !A::table(at.shard).is_unknown(hash, &key) {
         return false;

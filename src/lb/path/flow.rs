@@ -194,27 +194,22 @@ fn miss<A: Family, P: Packet>(
     {
         return verdict;
     }
-    let service = match service_for(at.snapshot, &key, plan) {
+    let service = match service_for(at.snapshot, packet, &key, plan) {
         Ok(service) => service,
         Err(DropReason::NoService) => {
             return punt::take(at, packet, parsed).unwrap_or_else(|| local::stray(at, &key));
         }
         Err(reason) => return Verdict::Drop(reason),
     };
-    plan.service.into_iter().for_each(|id| packet.note(|| Step::Service(id)));
     let first = match first_packet(parsed.protocol, parsed.tcp_flags, service.mode) {
         Ok(first) => first,
         Err(DropReason::NoConnection) if service.reset_unknown => return reset::unknown(at, packet, parsed),
         Err(reason) => return Verdict::Drop(reason),
     };
     // A packet that goes nowhere must not leave a connection behind.
-    if service.mode.is_nat() && parsed.ttl <= 1 {
-        return errors::time_exceeded(at, packet, parsed);
+    if let Some(verdict) = ends_here(at, packet, parsed, service) {
+        return verdict;
     }
-    if parsed.ttl == 0 {
-        return Verdict::Drop(DropReason::TtlExceeded);
-    }
-    packet.note(|| Step::Begins(first.map(First::beginning)));
     let mut backend = match choice::backend_for(at, packet, service, &key, plan, first) {
         Ok(backend) => backend,
         Err(reason @ (DropReason::NoBackend | DropReason::BackendsFull)) if service.unreachable => {
@@ -231,13 +226,10 @@ fn miss<A: Family, P: Packet>(
     if first.is_some() {
         make_room::<A>(at, hash, &key, at.now.tick());
     }
-    let new = match translation(at, &key, backend) {
+    let new = match translation(at, packet, &key, backend) {
         Ok(new) => new,
         Err(reason) => return Verdict::Drop(reason),
     };
-    if backend.mode == Mode::FullNat {
-        packet.note(|| Step::LocalEnd(end(new.src, new.sport)));
-    }
     let mut slot = Slot::NONE;
     match first.map(|first| open(at, &key, hash, backend, &new, first.phase())) {
         Some(Ok(opened)) => {
@@ -256,6 +248,15 @@ fn miss<A: Family, P: Packet>(
     }
     at.shard.counters.adopted.add(u64::from(slot.is_some() && first == Some(First::Adopted)));
     send_first(at, packet, parsed, &key, &new, backend, slot)
+}
+
+/// The verdict of a packet whose TTL does not let it go on.
+#[inline(always)]
+fn ends_here<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, service: &Service) -> Option<Verdict> {
+    if service.mode.is_nat() && parsed.ttl <= 1 {
+        return Some(errors::time_exceeded(at, packet, parsed));
+    }
+    (parsed.ttl == 0).then_some(Verdict::Drop(DropReason::TtlExceeded))
 }
 
 /// Sends a packet that no connection knew to its backend; `slot` is where its connection is now, if it has one.
@@ -285,11 +286,13 @@ fn send_first<A: Family, P: Packet>(
 #[inline]
 pub(super) fn service_for<'a, A: Family>(
     snapshot: &'a Snapshot,
+    packet: &impl Packet,
     key: &FiveTuple<A>,
     plan: Plan,
 ) -> Result<&'a Service, DropReason> {
     let service = plan.service.and_then(|id| snapshot.service(id));
     let service = service.ok_or_else(|| super::not_served(snapshot, key.dst.into()))?;
+    plan.service.into_iter().for_each(|id| packet.note(|| Step::Service(id)));
     if key.src.is_martian() {
         return Err(DropReason::Martian);
     }
@@ -356,12 +359,20 @@ fn note_first<A: Family>(at: &mut At, frame: &[u8], parsed: &Parsed, slot: Slot)
 }
 
 /// What a new connection's first packet becomes: its own five-tuple where nothing is replaced.
-fn translation<A: Family>(at: &mut At, key: &FiveTuple<A>, backend: &Backend) -> Result<FiveTuple<A>, DropReason> {
+fn translation<A: Family>(
+    at: &mut At,
+    packet: &impl Packet,
+    key: &FiveTuple<A>,
+    backend: &Backend,
+) -> Result<FiveTuple<A>, DropReason> {
     if !backend.mode.is_nat() {
         return Ok(*key);
     }
     let new = nat::inside(backend, key).ok_or(DropReason::NoBackend)?;
-    if backend.mode == Mode::FullNat { local::choose(at, new, backend) } else { Ok(new) }
+    if backend.mode != Mode::FullNat {
+        return Ok(new);
+    }
+    local::choose(at, new, backend).inspect(|new| packet.note(|| Step::LocalEnd(end(new.src, new.sport))))
 }
 
 /// Enters a connection into the table, in which nothing has its key, and says where that is.

@@ -270,6 +270,7 @@ fn unchanged<P: Packet>(at: &mut At, packet: &mut P, parsed: &Parsed, from: IpAd
     if from == backend.address || at.snapshot.local(from).is_some() {
         return Verdict::Drop(DropReason::Looped);
     }
+    packet.note(|| Step::To { backend: backend.id, mode: backend.mode });
     match backend.mode.encap() {
         Some(_) => tunnel::send(at, packet, parsed, backend),
         None => flow::direct(at, packet, parsed, backend),
@@ -289,6 +290,7 @@ fn to_backend<A: Family, P: Packet>(
     if !backend.mode.is_nat() {
         return unchanged(at, packet, parsed, from.into(), backend);
     }
+    packet.note(|| Step::To { backend: backend.id, mode: backend.mode });
     if parsed.ttl <= 1 {
         return Verdict::Drop(DropReason::TtlExceeded);
     }
@@ -325,6 +327,7 @@ fn to_client<A: Family, P: Packet>(
     if crossed::is_across(parsed, &new) {
         return crossed::error(at, packet, parsed, &new, None);
     }
+    packet.note(|| Step::ToClient(flow::end(new.dst, new.dport)));
     let Some(hop) = A::route(&at.snapshot.routes, new.dst) else { return Verdict::Drop(DropReason::NoRoute) };
     if at.snapshot.port(hop.port).is_none_or(|p| parsed.ip_len > p.mtu) {
         return Verdict::Drop(DropReason::TooBig);

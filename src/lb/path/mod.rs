@@ -52,7 +52,7 @@ use super::table::{Probe, Slot};
 use super::trace::Step;
 use super::verdict::{DropReason, Verdict};
 use crate::wire::ethernet::{self, MacAddr};
-use crate::wire::parse::{FiveTuple, Fragment, Kind, Parsed, parse};
+use crate::wire::parse::{FiveTuple, Fragment, Kind, ParseError, Parsed, parse};
 use crate::wire::protocol;
 use family::Family;
 use glance::Inlet;
@@ -380,6 +380,12 @@ pub(super) struct At<'a> {
     port: PortId,
 }
 
+#[cold]
+fn malformed<P: Packet>(packet: &P, error: ParseError) -> Verdict {
+    packet.note(|| Step::Malformed(error));
+    Verdict::Drop(reasons::of(error))
+}
+
 /// Parses, and sorts out what has its verdict already; the verdict given means nothing where work is left.
 fn first_look<P: Packet>(shard: &Shard, snapshot: &Snapshot, packet: &mut P, steer: bool, meta: &mut Meta) -> Verdict {
     meta.work = Work::Done;
@@ -392,10 +398,7 @@ fn first_look<P: Packet>(shard: &Shard, snapshot: &Snapshot, packet: &mut P, ste
     let frame = packet.bytes();
     let parsed = &match parse(frame, packet.frame_len()) {
         Ok(parsed) => parsed,
-        Err(error) => {
-            packet.note(|| Step::Malformed(error));
-            return Verdict::Drop(reasons::of(error));
-        }
+        Err(error) => return malformed(packet, error),
     };
     packet.note(|| Step::Parsed(*parsed));
     let Some(own) = snapshot.port(port) else { return Verdict::Drop(DropReason::ForeignMac) };

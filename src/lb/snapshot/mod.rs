@@ -192,6 +192,11 @@ impl Service {
         self.lookup.table.slot_of(hash)
     }
 
+    /// Which scheduler it has.
+    pub fn scheduler(&self) -> Kind {
+        self.scheduler.kind()
+    }
+
     /// Whether the scheduler goes by response times.
     pub fn wants_times(&self) -> bool {
         self.scheduler.kind() == Kind::Lrt

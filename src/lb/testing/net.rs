@@ -154,7 +154,7 @@ impl Net {
         self.now = Now::from_ns(self.now.ns() + s * 1_000_000_000);
         for (shard, waiting) in self.shards.iter_mut().zip(&mut self.waiting) {
             shard.tick(&self.snapshot, self.now);
-            waiting.expire(&shard.counters, self.now);
+            waiting.expire(&shard.counters, self.now, drop);
         }
     }
 
