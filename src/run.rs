@@ -141,7 +141,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
 
     let facts = reports.iter().map(|r| PortFacts { mac: r.mac, host: r.host.is_some(), rss: r.rss.clone() }).collect();
     let compiler = Compiler::new(workers, facts, hash_key);
-    let (beginning, published) = begin(compiler, draft, &config, &options.config)?;
+    let (beginning, published) = begin(compiler, draft, &config, &options.config, boot_key)?;
     let mut running = dataplane.run(&published, &shards)?;
     print_tables(&running.workers, &plan);
     println!("running: {} service(s), {} worker(s)", config.services.len(), workers);
@@ -158,6 +158,7 @@ struct Beginning {
     compiler: Compiler,
     overrides: Overrides,
     state_file: StateFile,
+    boot_key: HashKey,
 }
 
 /// A snapshot whose tables the first one takes over. They depend on nothing that the ports say, and as long as EAL has not
@@ -173,6 +174,7 @@ fn begin(
     draft: Option<Snapshot>,
     config: &Config,
     config_path: &Path,
+    boot_key: HashKey,
 ) -> Result<(Beginning, Arc<Published>), RunError> {
     let (state_file, commands, notes) = StateFile::open(config, config_path);
     notes.iter().for_each(|note| tracing::warn!("{note}"));
@@ -180,7 +182,7 @@ fn begin(
     let first = compiler
         .compile(config, &overrides, draft.as_ref())
         .map_err(|source| RunError::Compile { file: config_path.display().to_string(), source })?;
-    Ok((Beginning { compiler, overrides, state_file }, Arc::new(Published::new(Arc::new(first)))))
+    Ok((Beginning { compiler, overrides, state_file, boot_key }, Arc::new(Published::new(Arc::new(first)))))
 }
 
 /// The management side, until its end.
@@ -205,7 +207,7 @@ fn manage(
         };
         all.filter_map(status).collect()
     };
-    let Beginning { compiler, overrides, state_file } = beginning;
+    let Beginning { compiler, overrides, state_file, boot_key } = beginning;
     let manager = Manager::new(Parts {
         config_path: options.config.clone(),
         config,
@@ -216,6 +218,7 @@ fn manage(
         workers: running.workers.clone(),
         ports: Arc::new(status),
         tsc_hz: Some(running.tsc_hz),
+        boot_key,
     });
     Ok(serve(manager, ServeOptions { doors, ..options.serve() })?)
 }

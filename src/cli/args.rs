@@ -8,7 +8,6 @@ use clap_complete::engine::ArgValueCandidates;
 
 use super::color::Color;
 use super::completion;
-use crate::control::explain::Described;
 use crate::control::status::CONFIRM_S_MAX;
 
 pub use super::show::Show;
@@ -177,7 +176,7 @@ pub struct Explain {
     /// A packet, described: "tcp 198.51.100.7:40000 > 192.0.2.10:80", and behind that any of: syn ack fin rst psh,
     /// ttl N, length N, df
     #[arg(long, env = "TIDEGATE_PACKET", value_name = "PACKET")]
-    pub packet: Option<Described>,
+    pub packet: Option<String>,
     /// Capture of what a port receives; once a port
     #[arg(long, env = "TIDEGATE_PCAP", value_name = "[PORT=]FILE", value_parser = port_file)]
     pub pcap: Vec<(Option<String>, PathBuf)>,

@@ -5,20 +5,24 @@ use super::client::Client;
 use super::failure::Failure;
 use super::output;
 use super::replay;
-use crate::control::explain::{self, Asked, Change, Explanation, Left};
+use crate::control::explain::{
+    self, Asked, Change, Described, DescribedError, ExplainRequest, Explanation, Left, REQUEST_FRAMES_MAX,
+};
 
 /// Has it explained, and prints it.
 ///
 /// # Errors
 /// Why it could not.
-pub fn explain(args: &Explain, _client: &Client) -> Result<(), Failure> {
-    let asked = match &args.packet {
-        Some(packet) => Asked::Packet(packet.clone(), args.port.clone()),
-        None => Asked::Captures(args.pcap.clone(), args.frame.map_or(0, |frame| frame as usize)),
-    };
+pub fn explain(args: &Explain, client: &Client) -> Result<(), Failure> {
     let explained = match &args.config {
-        Some(config) => explain::of_config(config, &asked, args.events.as_deref()).map_err(replay::failure)?,
-        None => return Err(Failure::usage("error: --config FILE is needed")),
+        Some(config) => {
+            let asked = match &args.packet {
+                Some(packet) => Asked::Packet(packet.parse().map_err(wrong)?, args.port.clone()),
+                None => Asked::Captures(args.pcap.clone(), args.frame.map_or(0, |frame| frame as usize)),
+            };
+            explain::of_config(config, &asked, args.events.as_deref()).map_err(replay::failure)?
+        }
+        None => live(args, client)?,
     };
     let text = if args.json {
         serde_json::to_string_pretty(&explained).map_err(|error| Failure::running(format!("error: {error}")))? + "\n"
@@ -28,6 +32,38 @@ pub fn explain(args: &Explain, _client: &Client) -> Result<(), Failure> {
         explained.iter().map(|explanation| render(explanation, args.packet.is_none())).collect::<Vec<_>>().join("\n")
     };
     output::print(&text)
+}
+
+fn wrong(error: DescribedError) -> Failure {
+    Failure::usage(format!("error: --packet {error}"))
+}
+
+/// Has the running tidegate explain it, each frame as if it came now.
+fn live(args: &Explain, client: &Client) -> Result<Vec<Explanation>, Failure> {
+    let mut request = ExplainRequest { packet: args.packet.clone(), port: args.port.clone(), ..Default::default() };
+    if let Some(packet) = &args.packet {
+        packet.parse::<Described>().map_err(wrong)?;
+        return client.post("/v1/explain", &request);
+    }
+    let mut explained: Vec<Explanation> = Vec::new();
+    for (port, path) in &args.pcap {
+        let frames = explain::frames(path).map_err(replay::failure)?;
+        let chosen = match args.frame.map(|number| number as usize) {
+            Some(number) if number > frames.len() => {
+                return Err(Failure::usage(format!("error: --frame {number}: there are {} frames", frames.len())));
+            }
+            Some(number) => number - 1..number,
+            None => 0..frames.len(),
+        };
+        for (number, chunk) in
+            (chosen.start..).step_by(REQUEST_FRAMES_MAX).zip(frames[chosen].chunks(REQUEST_FRAMES_MAX))
+        {
+            (request.port, request.frames) = (port.clone(), chunk.to_vec());
+            let part: Vec<Explanation> = client.post("/v1/explain", &request)?;
+            explained.extend(part.into_iter().map(|said| Explanation { frame: said.frame + number, ..said }));
+        }
+    }
+    Ok(explained)
 }
 
 fn render(explanation: &Explanation, is_numbered: bool) -> String {

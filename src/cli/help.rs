@@ -21,6 +21,20 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "explain",
+        &[
+            (
+                "tidegate explain --packet 'tcp 198.51.100.7:40000 > 192.0.2.10:80'",
+                "in the running tidegate, as it is now",
+            ),
+            ("tidegate explain --config lab.toml --packet 'udp 198.51.100.7:1 > 192.0.2.10:53 ttl 1'", "by a file"),
+            (
+                "tidegate explain --config lab.toml --pcap in.pcap --frame 3",
+                "the third frame, behind the two before it",
+            ),
+        ],
+    ),
+    (
         "show",
         &[
             ("tidegate show services", "VIPs with their backends"),

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 
-use super::compile::{Compiler, PortFacts};
+use super::compile::{Compiler, PortFacts, shard_config};
 use super::config::Config;
 use super::manager::{Manager, Parts};
 use super::overrides::Overrides;
 use super::state_file::StateFile;
 use super::status::PortStatus;
 use crate::lb::clients::Clients;
+use crate::lb::clock::Now;
 use crate::lb::connection::Phase;
 use crate::lb::counters::Counters;
 use crate::lb::handle::{REQUESTS_MAX, Request, WorkerHandle};
@@ -22,7 +23,7 @@ use crate::lb::ids::{BackendId, PortId, WorkerId};
 use crate::lb::memory::Footprint;
 use crate::lb::neighbor::NeighborRow;
 use crate::lb::publish::Published;
-use crate::lb::shard::ConnectionRow;
+use crate::lb::shard::{ConnectionRow, Shard, ShardConfig};
 use crate::lb::team::Team;
 use crate::wire::ethernet::MacAddr;
 
@@ -109,6 +110,7 @@ pub fn manager(path: &Path) -> Manager {
         workers,
         ports: Arc::new(move || ports.clone()),
         tsc_hz: Some(TSC_HZ),
+        boot_key: HashKey::from_bytes([9; 16]),
     })
 }
 
@@ -165,6 +167,13 @@ impl Drop for Answering {
     }
 }
 
+/// A small one in which nothing is known.
+fn shard_of_tests() -> ShardConfig {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config::load(&file(dir.path(), "small.toml", &format!("[dataplane]\nconnections = 1000\n{CONFIG}")));
+    shard_config(&config.unwrap(), WorkerId(0), HashKey::from_bytes([9; 16]))
+}
+
 fn answer(worker: &WorkerHandle, request: Request, backend: BackendId) {
     match request {
         Request::Connections { from, buckets, reply } => {
@@ -180,6 +189,10 @@ fn answer(worker: &WorkerHandle, request: Request, backend: BackendId) {
             });
             let next = (first + 4 < CONNECTIONS).then_some(from + buckets);
             _ = reply.send((rows.collect(), next));
+        }
+        Request::Excerpt { question, reply } => {
+            let shard = Shard::new(&ShardConfig { worker: worker.id, ..shard_of_tests() }).unwrap();
+            _ = reply.send(Box::new(shard.excerpt(&question, Now::from_ns(1_000_000_000))));
         }
         Request::Neighbors { reply } => {
             let mac = (worker.id.0 == 0).then_some(MacAddr([2, 0, 0, 0, 0, 9]));

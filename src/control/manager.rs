@@ -33,6 +33,7 @@ use super::state_file::StateFile;
 use super::status::{PortStatus, ReloadReport, Unconfirmed};
 use super::text;
 use crate::lb::handle::WorkerHandle;
+use crate::lb::hash::HashKey;
 use crate::lb::publish::Published;
 use crate::lb::response_times::{Keeper, Measured};
 
@@ -59,6 +60,8 @@ pub struct Parts {
     pub ports: PortsCallback,
     /// TSC cycles a second, for the busy share; `None` if not known.
     pub tsc_hz: Option<u64>,
+    /// The key that the workers' tables derive theirs from.
+    pub boot_key: HashKey,
 }
 
 /// See the module.
@@ -74,6 +77,7 @@ pub struct Manager {
     pub(super) workers: Vec<WorkerHandle>,
     pub(super) ports: PortsCallback,
     pub(super) tsc_hz: Option<u64>,
+    pub(super) boot_key: HashKey,
     pub(super) started: Instant,
     pub(super) standings: HashMap<Key, Standing>,
     pub(super) progress: Vec<Progress>,
@@ -194,7 +198,8 @@ impl Progress {
 impl Manager {
     /// Takes over what is running already.
     pub fn new(parts: Parts) -> Self {
-        let Parts { config_path, config, compiler, overrides, state_file, published, workers, ports, tsc_hz } = parts;
+        let Parts { config_path, config, compiler, overrides, state_file, .. } = parts;
+        let Parts { published, workers, ports, tsc_hz, boot_key, .. } = parts;
         let started = Instant::now();
         let mut manager = Self {
             loaded: config_path.clone(),
@@ -225,6 +230,7 @@ impl Manager {
             workers,
             ports,
             tsc_hz,
+            boot_key,
         };
         manager.update_standings();
         let differences = manager.overrides.commands().differences(&manager.config);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use super::config::{Backend, Printing, Service, State};
+use super::explain::Live;
 use super::ghosts::Ghost;
 use super::manager::{Manager, Progress};
 use super::stats::{BackendStats, table_memory};
@@ -47,6 +48,24 @@ impl Manager {
             text: format!("# What runs, of {loaded}\n\n{text}"),
             by_command: self.overrides.commands().differences(&self.config),
             loaded,
+        }
+    }
+
+    /// What `POST /v1/explain` needs.
+    pub fn live(&self) -> Live {
+        let states = self.config.services.iter().flat_map(|service| {
+            service.backends.iter().map(|backend| {
+                let status = self.backend(service, backend, None);
+                let reason = if status.reason.is_empty() { String::new() } else { format!(" ({})", status.reason) };
+                ((service.name.clone(), backend.name.clone()), format!("{}{reason}", status.state))
+            })
+        });
+        Live {
+            states: states.collect(),
+            config: self.config.clone(),
+            snapshot: self.snapshot(),
+            workers: self.worker_handles(),
+            boot_key: self.boot_key,
         }
     }
 

@@ -460,6 +460,9 @@ impl Worker {
             Request::Connections { from, buckets, reply } => {
                 let _ = reply.try_send(self.shard.connections(from, buckets.clamp(1, REQUEST_BUCKETS), now));
             }
+            Request::Excerpt { question, reply } => {
+                let _ = reply.try_send(Box::new(self.shard.excerpt(&question, now)));
+            }
             Request::Neighbors { reply } => _ = reply.try_send(self.shard.neighbors.rows().collect()),
         }
     }

@@ -269,6 +269,13 @@ impl Counters {
         self.connections.get(id.slot()).map_or(0, |open| open.0.load(Ordering::Relaxed))
     }
 
+    /// Says how many connections of a backend are open.
+    pub(super) fn set_connections(&self, id: BackendId, count: u32) {
+        if let Some(open) = self.connections.get(id.slot()) {
+            open.0.store(count, Ordering::Relaxed);
+        }
+    }
+
     /// Counts a connection that a backend has got.
     #[inline]
     pub fn opened(&self, id: BackendId) {

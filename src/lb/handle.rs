@@ -6,6 +6,7 @@ use crossbeam::channel::Sender;
 use crossbeam::queue::ArrayQueue;
 
 use super::counters::Counters;
+use super::excerpt::{Excerpt, Question};
 use super::ids::WorkerId;
 use super::latency::Latency;
 use super::memory::Footprint;
@@ -23,6 +24,13 @@ pub enum Request {
         buckets: usize,
         /// Where the answer goes.
         reply: Sender<(Vec<ConnectionRow>, Option<usize>)>,
+    },
+    /// What the worker knows that bears on a packet.
+    Excerpt {
+        /// What may do so.
+        question: Arc<Question>,
+        /// Where the answer goes.
+        reply: Sender<Box<Excerpt>>,
     },
     /// The worker's neighbours.
     Neighbors {

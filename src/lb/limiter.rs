@@ -3,7 +3,7 @@
 use super::clock::Now;
 
 /// At most `rate_per_s` events a second, and `burst` at once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Limiter {
     tokens_ns: u64,
     cost_ns: u64,

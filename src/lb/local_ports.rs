@@ -132,6 +132,19 @@ impl LocalPorts {
         None
     }
 
+    /// Whether all ports of a pool are in use or rest.
+    pub fn is_empty(&self, pool: u32) -> bool {
+        self.pools.get(pool as usize).is_none_or(|pool| pool.free_from(0).is_none())
+    }
+
+    /// Takes all ports out of a pool.
+    pub fn exhaust(&mut self, pool: u32) {
+        if let Some(pool) = self.pools.get_mut(pool as usize) {
+            pool.taken.fill(u64::MAX);
+            pool.full.fill(u64::MAX);
+        }
+    }
+
     /// A number that nobody can foretell.
     pub fn draw(&mut self) -> u64 {
         self.drawn = self.drawn.wrapping_add(1);

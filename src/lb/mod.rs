@@ -7,6 +7,7 @@ pub mod clock;
 pub mod connection;
 pub mod counters;
 pub mod drop_reason;
+pub mod excerpt;
 pub mod fragments;
 pub mod handle;
 pub mod hash;

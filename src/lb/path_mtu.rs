@@ -64,6 +64,16 @@ impl PathMtus {
         PathMtu::Forgotten
     }
 
+    /// As [`Self::look`], and forgets nothing.
+    pub fn peek(&self, backend: BackendId, now: Now) -> PathMtu {
+        match self.all.get(backend.slot()) {
+            Some(known) if known.backend == backend && u64::from(known.until_s) > seconds(now) => {
+                PathMtu::Known(known.mtu)
+            }
+            _ => PathMtu::Unknown,
+        }
+    }
+
     /// Takes in that no more than `mtu` bytes get through to a backend. A word that would widen the path is an old one and
     /// changes nothing (RFC 1191 section 6.3). True if something is new, be it only how long it counts.
     pub fn learn(&mut self, backend: BackendId, mtu: u16, now: Now) -> bool {

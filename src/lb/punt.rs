@@ -77,7 +77,7 @@ pub struct PuntRates(pub [u32; PuntClass::COUNT]);
 pub const PUNT_BURST: u32 = 512;
 
 /// The buckets of one worker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PuntLimits([Limiter; PuntClass::COUNT]);
 
 impl PuntLimits {

@@ -24,6 +24,11 @@ impl ResponseTimes {
         self.0.get(id.slot()).map_or(0, |time| time.load(Ordering::Relaxed))
     }
 
+    /// Takes over what is known of a backend elsewhere.
+    pub(super) fn copy(&self, id: BackendId, other: &Self) {
+        self.set(id, other.of(id).into());
+    }
+
     fn set(&self, id: BackendId, ns: u64) {
         if let Some(time) = self.0.get(id.slot()) {
             time.store(u32::try_from(ns).unwrap_or(u32::MAX), Ordering::Relaxed);

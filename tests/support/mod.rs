@@ -44,6 +44,7 @@ pub fn manager(config: Config, path: &Path) -> (Manager, WorkerHandle) {
         workers: vec![worker.clone()],
         ports: Arc::new(|| vec![PortStatus { name: "wan".into(), device: "net_null0".into(), ..Default::default() }]),
         tsc_hz: None,
+        boot_key: HashKey::from_bytes([9; 16]),
     });
     (manager, worker)
 }

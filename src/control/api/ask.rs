@@ -64,7 +64,11 @@ pub fn neighbors(workers: &[WorkerHandle], snapshot: &Snapshot) -> Result<Neighb
     Ok(Neighbors { neighbors })
 }
 
-fn ask<T>(worker: &WorkerHandle, question: impl FnOnce(Sender<T>) -> Request) -> Result<T, NoAnswer> {
+/// A worker's answer.
+///
+/// # Errors
+/// It does not answer.
+pub fn ask<T>(worker: &WorkerHandle, question: impl FnOnce(Sender<T>) -> Request) -> Result<T, NoAnswer> {
     let (reply, answer): (_, Receiver<T>) = bounded(1);
     worker.requests.push(question(reply)).map_err(|_| NoAnswer(worker.id.0))?;
     answer.recv_timeout(ANSWER_TIME_MAX).map_err(|_| NoAnswer(worker.id.0))

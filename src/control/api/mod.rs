@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
+pub(super) use ask::{NoAnswer, ask};
 pub use door::{Caller, Door, DoorCounts};
 pub use routes::router;
 pub use socket::{Places, Socket, SocketError, bind};

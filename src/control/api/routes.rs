@@ -19,6 +19,7 @@ use super::door::{self, Caller, Right};
 use super::refusal::Refusal;
 use super::{ask, plain};
 use crate::control::confirm::RollbackError;
+use crate::control::explain::{ExplainError, ExplainRequest};
 use crate::control::manager::{CommandError, Manager, ReloadError};
 use crate::control::serve::Shared;
 use crate::control::status::{BackendRequest, CONFIRM_S_MAX, PlanRequest, Ports, ReloadRequest};
@@ -80,6 +81,7 @@ fn private() -> Router<Arc<Shared>> {
         .route("/connections", get(connections))
         .route("/neighbors", get(neighbors))
         .route("/plan", post(plan))
+        .route("/explain", post(explain))
 }
 
 /// What changes something.
@@ -233,6 +235,25 @@ fn may_name_files(caller: &Caller, path: Option<&Path>) -> Result<(), Refusal> {
         return Err(Refusal(StatusCode::FORBIDDEN, why.to_owned()));
     }
     Ok(())
+}
+
+async fn explain(State(shared): App, body: Result<Bytes, BytesRejection>) -> Answer {
+    let shape =
+        "{\"packet\": \"tcp 198.51.100.7:40000 > 192.0.2.10:80\"} or {\"frames\": [\"0200...\"], \"port\": \"wan\"}";
+    let request: ExplainRequest = read(body, shape)?.unwrap_or_default();
+    let live = shared.manager().live();
+    let explained = blocking(move || live.explain(&request)).await?;
+    let explained = explained.map_err(|error| {
+        let status = match &error {
+            ExplainError::Meaning(_) => StatusCode::BAD_REQUEST,
+            ExplainError::Path(error) if error.is_usage() => StatusCode::BAD_REQUEST,
+            ExplainError::NoAnswer(_) | ExplainError::Memory(_) | ExplainError::Path(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        };
+        Refusal(status, error.to_string())
+    })?;
+    Ok(Json(explained).into_response())
 }
 
 /// The body as JSON; `None` if there is none.

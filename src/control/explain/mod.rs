@@ -4,6 +4,7 @@
 //! what is decided on it.
 
 mod fields;
+mod live;
 mod record;
 mod tuple;
 mod words;
@@ -15,12 +16,13 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::config::{Config, Port};
-use super::replay::{Came, Inputs, Outputs, ReplayError, Stage};
+use super::replay::{Came, Inputs, Outputs, ReplayError, Stage, captured};
 use crate::lb::ids::{BackendId, PortId};
 use crate::lb::trace::Step;
 use crate::lb::verdict::Verdict;
 use crate::wire::ethernet::{self, MacAddr};
 pub use fields::Change;
+pub use live::{ExplainError, ExplainRequest, Live, REQUEST_FRAMES_MAX};
 use record::{Explained, Record};
 pub use tuple::{Described, DescribedError};
 pub use words::Line;
@@ -75,6 +77,18 @@ pub struct Left {
     pub bytes: String,
     /// What differs from the frame that came; empty for an answer, which is another packet.
     pub changes: Vec<Change>,
+}
+
+/// The frames of a capture, as an [`ExplainRequest`] has them.
+///
+/// # Errors
+/// It cannot be read.
+pub fn frames(path: &Path) -> Result<Vec<String>, ReplayError> {
+    Ok(captured(path)?.iter().map(|frame| hex(frame)).collect())
+}
+
+fn hex(frame: &[u8]) -> String {
+    frame.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What is to be explained.
@@ -223,7 +237,7 @@ fn left(record: &Record, words: &Words, backend: Option<BackendId>, last: Option
     let of = |(port, frame): &(PortId, Vec<u8>)| Left {
         port: words.port(*port),
         packet: fields::summary(frame),
-        bytes: frame.iter().map(|byte| format!("{byte:02x}")).collect(),
+        bytes: hex(frame),
         changes: if is_answer { Vec::new() } else { fields::changes(&record.frame, frame, outer.unwrap_or(0)) },
     };
     let waits = record.waits.iter().filter(|_| matches!(last, Some(Verdict::Hold(_))));

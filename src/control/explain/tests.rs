@@ -1,5 +1,7 @@
 //! Explanations of single packets, by what they have to say.
 
+mod live;
+
 use super::*;
 
 const CONFIG: &str = r#"

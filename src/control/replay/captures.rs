@@ -56,19 +56,11 @@ impl Inputs {
 
     /// `vlans` tells the ports apart that share the device.
     fn read(&mut self, port: PortId, vlans: Option<&Vlans>, path: &Path) -> Result<(), ReplayError> {
-        let bytes = std::fs::read(path).map_err(|source| ReplayError::Read {
-            path: path.to_owned(),
-            source,
-            wanted: "a capture",
-        })?;
-        let failed = |source| ReplayError::Capture { path: path.to_owned(), source };
-        let mut reader = Reader::new(bytes.as_slice()).map_err(failed)?;
-        while let Some(record) = reader.next_record().map_err(failed)? {
-            self.nanoseconds |= !record.timestamp_ns.is_multiple_of(1000);
-            let port = vlans.map_or(port, |vlans| vlans.port_of(record.data));
-            self.packets.push(Input { timestamp_ns: record.timestamp_ns, port, frame: record.data.to_vec() });
-        }
-        Ok(())
+        each_record(path, |timestamp_ns, frame| {
+            self.nanoseconds |= !timestamp_ns.is_multiple_of(1000);
+            let port = vlans.map_or(port, |vlans| vlans.port_of(frame));
+            self.packets.push(Input { timestamp_ns, port, frame: frame.to_vec() });
+        })
     }
 
     /// Time of the first packet in nanoseconds since 1970; 0 without packets.
@@ -93,6 +85,27 @@ impl Inputs {
     }
 }
 
+/// The frames of a capture, whatever port they came by.
+pub(in crate::control) fn captured(path: &Path) -> Result<Vec<Vec<u8>>, ReplayError> {
+    let mut frames = Vec::new();
+    each_record(path, |_, frame| frames.push(frame.to_vec()))?;
+    Ok(frames)
+}
+
+fn each_record(path: &Path, mut each: impl FnMut(u64, &[u8])) -> Result<(), ReplayError> {
+    let bytes = std::fs::read(path).map_err(|source| ReplayError::Read {
+        path: path.to_owned(),
+        source,
+        wanted: "a capture",
+    })?;
+    let failed = |source| ReplayError::Capture { path: path.to_owned(), source };
+    let mut reader = Reader::new(bytes.as_slice()).map_err(failed)?;
+    while let Some(record) = reader.next_record().map_err(failed)? {
+        each(record.timestamp_ns, record.data);
+    }
+    Ok(())
+}
+
 /// The captures written, one a port or one a device; what leaves by a port without one is counted only.
 pub(in crate::control) struct Outputs {
     writers: Vec<Option<(PathBuf, Writer<BufWriter<File>>)>>,
@@ -101,6 +114,11 @@ pub(in crate::control) struct Outputs {
 }
 
 impl Outputs {
+    /// For what is only counted.
+    pub(in crate::control) fn none() -> Self {
+        Self { writers: Vec::new(), places: Vec::new() }
+    }
+
     pub(in crate::control) fn open(
         config: &Config,
         files: &[(Option<String>, PathBuf)],

@@ -11,6 +11,8 @@ use super::captures::Outputs;
 use super::frame::Frame;
 use crate::control::stats::Stats;
 use crate::lb::clock::Now;
+#[cfg(test)]
+use crate::lb::excerpt::{Excerpt, Question};
 use crate::lb::handle::WorkerHandle;
 use crate::lb::ids::PortId;
 use crate::lb::latency::Latency;
@@ -35,6 +37,8 @@ pub(in crate::control) struct Engine<F> {
     times: Keeper,
     /// The second in which they were last looked at.
     looked_s: u64,
+    /// Where time begins on the shards' clock.
+    epoch_ns: u64,
     now_ns: u64,
     last_packet_ns: u64,
 }
@@ -53,15 +57,18 @@ const SETTLE_NS: u64 = 5_000_000_000;
 impl<F: Frame> Engine<F> {
     pub(in crate::control) fn new(shards: &[ShardConfig], published: &Published) -> Result<Self, OutOfMemory> {
         let snapshot = published.current();
-        let mut workers = shards.iter().map(Worker::new).collect::<Result<Vec<_>, _>>()?;
-        Team::form(workers.iter_mut().map(|worker| &mut worker.shard));
-        workers.iter_mut().for_each(|worker| worker.handle.team = worker.shard.team.clone());
-        let mut engine =
-            Self { workers, snapshot, times: Keeper::default(), looked_s: 0, now_ns: 0, last_packet_ns: 0 };
-        for worker in &mut engine.workers {
-            worker.shard.adopt(&engine.snapshot, None);
-        }
-        Ok(engine)
+        let mut shards = shards.iter().map(Shard::new).collect::<Result<Vec<_>, _>>()?;
+        Team::form(shards.iter_mut());
+        shards.iter_mut().for_each(|shard| shard.adopt(&snapshot, None));
+        // Virtual time does not begin at zero, so that the first packet's timers are due like any other's.
+        Ok(Self::of(shards, snapshot, Now::from_ns(1_000_000_000)))
+    }
+
+    /// With these shards, a team that has adopted the snapshot, from `now` on.
+    pub(in crate::control) fn of(shards: Vec<Shard>, snapshot: Arc<Snapshot>, now: Now) -> Self {
+        let workers = shards.into_iter().map(Worker::of).collect();
+        let (times, epoch_ns) = (Keeper::default(), now.ns());
+        Self { workers, snapshot, times, looked_s: 0, epoch_ns, now_ns: 0, last_packet_ns: 0 }
     }
 
     /// Goes over to the newest snapshot, as every worker does at a burst boundary.
@@ -92,19 +99,20 @@ impl<F: Frame> Engine<F> {
         Ok(())
     }
 
-    /// One receive burst. Like a device with one queue, every port is polled by the first worker.
+    /// One receive burst, by this worker.
     pub(in crate::control) fn feed(
         &mut self,
+        worker: usize,
         frames: Vec<F>,
         outputs: &mut Outputs,
         timestamp_ns: u64,
     ) -> Result<(), ReplayError> {
         self.last_packet_ns = self.now_ns;
-        if let Some(first) = self.workers.first() {
+        if let Some(first) = self.workers.get(worker) {
             first.shard.counters.rx_packets.add(frames.len() as u64);
             first.shard.counters.rx_bytes.add(frames.iter().map(|f| f.frame_len() as u64).sum());
         }
-        self.process(0, Origin::Port, frames, outputs, timestamp_ns)?;
+        self.process(worker, Origin::Port, frames, outputs, timestamp_ns)?;
         self.turn(outputs, timestamp_ns)
     }
 
@@ -183,6 +191,14 @@ impl<F: Frame> Engine<F> {
         Ok(())
     }
 
+    /// What each worker knows that bears on a packet, and their team.
+    #[cfg(test)]
+    pub(in crate::control) fn excerpts(&self, question: &Question) -> (Vec<Excerpt>, Arc<Team>) {
+        let of = |worker: &Worker<F>| worker.shard.excerpt(question, self.now());
+        let team = self.workers.first().map(|worker| worker.shard.team.clone()).unwrap_or_default();
+        (self.workers.iter().map(of).collect(), team)
+    }
+
     /// What a poll loop does between bursts.
     fn turn(&mut self, outputs: &mut Outputs, timestamp_ns: u64) -> Result<(), ReplayError> {
         self.look_at_times();
@@ -239,7 +255,7 @@ impl<F: Frame> Engine<F> {
         while self.workers.iter().any(|w| !w.pending.is_empty()) && self.now_ns < end_ns + SETTLE_NS {
             self.advance(self.now_ns + STEP_NS, outputs, start_ns)?;
         }
-        let end = Now::from_ns(EPOCH_NS + end_ns);
+        let end = Now::from_ns(self.epoch_ns + end_ns);
         for w in &mut self.workers {
             w.pending.fragments.clear(&w.shard.counters, |packet| dropped(&packet, DropReason::FragmentTimeout));
             for packet in w.pending.drain() {
@@ -254,7 +270,7 @@ impl<F: Frame> Engine<F> {
     }
 
     fn now(&self) -> Now {
-        Now::from_ns(EPOCH_NS + self.now_ns)
+        Now::from_ns(self.epoch_ns + self.now_ns)
     }
 }
 
@@ -263,14 +279,10 @@ fn dropped(packet: &impl Packet, reason: DropReason) {
     packet.note(|| Step::Verdict(Verdict::Drop(reason)));
 }
 
-/// Virtual time does not begin at zero, so that the first packet's timers are due like any other's.
-const EPOCH_NS: u64 = 1_000_000_000;
-
 impl<F: Frame> Worker<F> {
-    fn new(config: &ShardConfig) -> Result<Self, OutOfMemory> {
-        let shard = Shard::new(config)?;
+    fn of(shard: Shard) -> Self {
         let handle = WorkerHandle {
-            id: config.worker,
+            id: shard.worker,
             cpu: None,
             counters: shard.counters.clone(),
             team: shard.team.clone(),
@@ -280,7 +292,7 @@ impl<F: Frame> Worker<F> {
             table_memory: None,
             requests: Arc::new(ArrayQueue::new(1)),
         };
-        Ok(Self { shard, pending: Pending::default(), handle })
+        Self { shard, pending: Pending::default(), handle }
     }
 
     /// A burst of fragments that need not wait any longer.

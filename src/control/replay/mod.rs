@@ -16,9 +16,12 @@ use super::stats::Stats;
 use crate::lb::table::OutOfMemory;
 use crate::wire::ethernet::MacAddr;
 use crate::wire::pcap::PcapError;
-pub(super) use captures::{Inputs, Outputs};
+pub(super) use captures::{Inputs, Outputs, captured};
+pub(super) use engine::Engine;
 use frame::Arrived;
 pub(super) use frame::Frame;
+#[cfg(test)]
+pub(super) use stage::KEY;
 pub(super) use stage::{Came, Stage};
 
 /// What to replay; a port's name may be left out when there is only one.

@@ -22,7 +22,10 @@ use crate::lb::snapshot::Snapshot;
 use crate::wire::ethernet::MacAddr;
 
 /// The key that stands in for the random one, so that a replay without `hash_key` gives the same bytes every time.
-const KEY: HashKey = HashKey::from_bytes(*b"tidegate replay ");
+pub(in crate::control) const KEY: HashKey = HashKey::from_bytes(*b"tidegate replay ");
+
+/// Like a device with one queue, every port is polled by the first worker.
+const FIRST: usize = 0;
 
 /// See the module.
 pub(in crate::control) struct Stage {
@@ -80,10 +83,20 @@ impl Stage {
 
     /// Lets everything happen, in order of time. `make` makes packets of frames.
     pub(in crate::control) fn play<F: Frame>(
-        mut self,
+        self,
         inputs: &Inputs,
         outputs: &mut Outputs,
         mut make: impl FnMut(Came) -> F,
+    ) -> Result<Stats, ReplayError> {
+        self.play_with(inputs, outputs, |_, _, came| make(came))
+    }
+
+    /// As [`Self::play`]; `make` sees the configuration and the engine as they are then.
+    pub(in crate::control) fn play_with<F: Frame>(
+        mut self,
+        inputs: &Inputs,
+        outputs: &mut Outputs,
+        mut make: impl FnMut(&Config, &Engine<F>, Came) -> F,
     ) -> Result<Stats, ReplayError> {
         let mut engine = Engine::new(&self.shards, &self.published)?;
         let start_ns = inputs.start_ns();
@@ -98,9 +111,11 @@ impl Stage {
             engine.advance(at_ns, outputs, start_ns)?;
             let (port, snapshot) = (batch.port, &self.published.current());
             let frames = (index..).zip(&batch.frames);
-            let frames = frames.map(|(index, frame)| make(Came { index, port, frame, snapshot })).collect();
+            let frames = frames
+                .map(|(index, frame)| make(&self.config, &engine, Came { index, port, frame, snapshot }))
+                .collect();
             index += batch.frames.len();
-            engine.feed(frames, outputs, batch.timestamp_ns)?;
+            engine.feed(FIRST, frames, outputs, batch.timestamp_ns)?;
         }
         for event in events {
             engine.advance(event.at_ns, outputs, start_ns)?;

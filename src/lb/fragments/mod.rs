@@ -107,6 +107,13 @@ struct Body {
     pieces: Pieces,
 }
 
+/// What is known of a datagram, for [`Fragments::paste`].
+#[derive(Clone, Copy, Debug)]
+pub struct DatagramCopy {
+    head: Head,
+    body: Body,
+}
+
 /// Datagrams in a bucket.
 const PLACES: usize = 8;
 /// Most datagrams that a worker can be configured to know, which takes 20 MB.
@@ -248,6 +255,21 @@ impl Fragments {
         let stage = self.heads.get(bucket)?.0.get(place)?.stage;
         let is_known = matches!(stage, Stage::Known | Stage::Noted | Stage::Complete);
         is_known.then_some(self.bodies.get(bucket)?.get(place)?.upper)
+    }
+
+    /// All that is known of a datagram.
+    pub fn copy(&self, of: &Datagram, now: Now) -> Option<DatagramCopy> {
+        let (bucket, place) = self.find(of, moment(now))?;
+        let (head, body) = (self.heads.get(bucket)?.0.get(place)?, self.bodies.get(bucket)?.get(place)?);
+        Some(DatagramCopy { head: *head, body: *body })
+    }
+
+    /// Takes over what is known of a datagram elsewhere, under the same key.
+    pub fn paste(&mut self, of: &Datagram, copy: &DatagramCopy, now: Now) {
+        let place = self.take_place(of, moment(now), Stage::Orphan);
+        if let Some((head, body)) = place.and_then(|place| self.at(place)) {
+            (*head, *body) = (copy.head, copy.body);
+        }
     }
 
     /// The next datagram for which fragments wait and need not any longer: they go through the packet path again.

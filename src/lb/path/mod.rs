@@ -19,6 +19,7 @@ mod fragments;
 mod glance;
 mod icmp;
 mod local;
+mod lookups;
 mod nat;
 mod neighbor;
 mod owners;
@@ -38,6 +39,7 @@ mod untunnel;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub use egress::complete;
+pub use lookups::{arrival, question};
 pub use neighbor::{announcements, solicit};
 pub use probe::send_probe;
 pub use reset::{Reset, send as send_reset};

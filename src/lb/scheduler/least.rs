@@ -29,9 +29,13 @@ pub struct Least {
 }
 
 impl Least {
-    /// Every worker begins at another place.
-    pub fn new(members: &[Member], workers: u16) -> Self {
-        let first = |worker: usize| worker * members.len() / usize::from(workers.max(1));
+    /// Every worker begins at another place, or about where it was before.
+    pub fn new(members: &[Member], workers: u16, previous: Option<&Self>) -> Self {
+        let first = |worker: usize| {
+            let before = previous.and_then(|previous| previous.first.get(worker));
+            let begin = || worker * members.len() / usize::from(workers.max(1));
+            before.map_or_else(begin, |first| first.load(Ordering::Relaxed) % members.len().max(1))
+        };
         Self {
             first: (0..usize::from(workers)).map(|worker| CachePadded::new(AtomicUsize::new(first(worker)))).collect(),
         }

@@ -8,8 +8,8 @@ use super::{Asked, Member, Schedule};
 pub struct Wlc(Least);
 
 impl Schedule for Wlc {
-    fn build(members: &[Member], workers: u16, _previous: Option<&Self>) -> Self {
-        Self(Least::new(members, workers))
+    fn build(members: &[Member], workers: u16, previous: Option<&Self>) -> Self {
+        Self(Least::new(members, workers, previous.map(|previous| &previous.0)))
     }
 
     fn pick(&self, asked: &Asked<'_>) -> Option<usize> {

@@ -288,6 +288,16 @@ pub struct Backend {
 }
 
 impl Snapshot {
+    /// A copy whose schedulers go on by themselves from where these are.
+    pub fn detached(&self) -> Self {
+        let mut copy = self.clone();
+        for service in &mut copy.services {
+            let (kind, members) = (service.scheduler.kind(), &service.members);
+            service.scheduler = Arc::new(Scheduler::build(kind, members, self.workers, Some(&service.scheduler)));
+        }
+        copy
+    }
+
     /// The port with this number.
     #[inline]
     pub fn port(&self, id: PortId) -> Option<&Port> {
