@@ -166,7 +166,19 @@ fn every_call_is_known_to_the_help() {
     let named: BTreeSet<&str> = calls.iter().filter_map(|call| call.split_whitespace().next()).collect();
     assert_eq!(
         named,
-        BTreeSet::from(["backend", "check", "completions", "man", "plan", "reload", "replay", "run", "show", "top"])
+        BTreeSet::from([
+            "backend",
+            "check",
+            "completions",
+            "explain",
+            "man",
+            "plan",
+            "reload",
+            "replay",
+            "run",
+            "show",
+            "top"
+        ])
     );
 }
 

@@ -64,7 +64,7 @@ pub enum ExplainError {
 /// What an explanation is made of.
 pub struct Live {
     /// What runs.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// What is in service.
     pub snapshot: Arc<Snapshot>,
     /// Who decides.
