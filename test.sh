@@ -187,7 +187,7 @@ real_traffic() {
 }
 
 backend_scripts() {
-    step "backend scripts" 180 tests/backend/run.sh
+    step "backend scripts" 300 tests/backend/run.sh
     # It passes when it cannot run; that must not go unseen.
     if grep -q '^SKIPPED' "$log"; then
         skip "backend scripts" "$(grep -m 1 '^SKIPPED' "$log")"

@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
 # config/backend-setup.sh and backend-check.sh on a Linux that has every tunnel: Debian's cloud kernel in an emulator, with
 # busybox, `ip` and the scripts, half a minute. No root, no KVM and no change to this machine; the kernel's package is
-# unpacked under target/ once. Passes where it
-# cannot run, with a line that begins with SKIPPED.
+# unpacked under target/ once. Passes where it cannot run, with a line that begins with SKIPPED.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 store=${CARGO_TARGET_DIR:-$top/target}/backend-kernel
-SECONDS_MAX=170
+SECONDS_MAX=290
 
 skip() {
     echo "SKIPPED backend scripts: $*"
@@ -20,6 +19,22 @@ done
 busybox=$(command -v busybox) && ! ldd "$busybox" >/dev/null 2>&1 || skip "a static busybox is missing: apt-get install busybox-static"
 [ "$(uname -m)" = x86_64 ] || skip "the guest is x86-64"
 
+# ---- wrong usage, which needs no guest ------------------------------------------------------------------------
+
+said=$(mktemp "${TMPDIR:-/tmp}/tidegate-backend.XXXXXX")
+trap 'rm -f "$said"' EXIT
+for line in "" "nt" "gre" "dsr 192.0.2" "nat" "dsr 192.0.2.10 --port 0" "gre 192.0.2.10 --local 203.0.113.99" \
+    "gue 192.0.2.10 --gue-port x" "dsr 192.0.2.10 --what" "gre dsr 192.0.2.10" "dsr 192.0.2.10;reboot" "dsr 192.0.2.10 --device a/b"; do
+    status=0
+    # shellcheck disable=SC2086 # a list
+    "$top/config/backend-setup.sh" $line --dry-run >"$said" 2>&1 || status=$?
+    if [ "$status" != 2 ] || ! grep -q '^backend-setup.sh: ' "$said"; then
+        echo "FAIL backend scripts: '$line' is no wrong usage (exit status $status)" >&2
+        cat "$said" >&2
+        exit 1
+    fi
+done
+
 # ---- the kernel ------------------------------------------------------------------------------------------------
 
 fetch_kernel() {
@@ -28,7 +43,7 @@ fetch_kernel() {
     [ -n "$package" ] || skip "no package linux-image-cloud-amd64: Debian has it, after apt-get update"
     work=$store.$$
     mkdir -p "$work"
-    trap 'rm -rf "$work"' EXIT
+    trap 'rm -rf "$work" "$said"' EXIT
     (cd "$work" && apt-get download -q "$package" >/dev/null 2>&1 && dpkg -x ./*.deb . && rm ./*.deb) || skip "cannot get $package"
     rm -rf "$store"
     mv "$work" "$store"
@@ -40,7 +55,7 @@ kernel() { ls "$store"/boot/vmlinuz-* 2>/dev/null; }
 # ---- its first and only file system ----------------------------------------------------------------------------
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/tidegate-backend.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+trap 'rm -rf "$work" "$said"' EXIT
 root=$work/root
 mkdir -p "$root"/{bin,sbin,proc,sys,dev,run,tmp,etc,config}
 cp "$busybox" "$root/bin/busybox"

@@ -58,6 +58,26 @@ fn every_page_is_in_the_list_of_pages() {
 }
 
 #[test]
+fn columns_are_called_as_they_are_shown() {
+    let mut source = String::new();
+    let mut left = vec![top().join("src/cli")];
+    while let Some(path) = left.pop() {
+        match path.is_dir() {
+            true => left.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path())),
+            false => source += &std::fs::read_to_string(path).unwrap(),
+        }
+    }
+    let text = std::fs::read_to_string(top().join("docs/figures.md")).unwrap();
+    let is_column = |word: &&str| word.len() > 1 && word.chars().all(|c| c.is_ascii_uppercase() || " /".contains(c));
+    let columns: Vec<&str> = text.split('`').skip(1).step_by(2).filter(is_column).collect();
+    assert!(columns.len() > 20, "{columns:?}");
+    for column in columns {
+        let shown = [format!("\"{column}\""), format!("\">{column}\"")];
+        assert!(shown.iter().any(|it| source.contains(it)), "no column {column} is shown");
+    }
+}
+
+#[test]
 fn a_decision_is_a_page() {
     for page in pages(&top().join("docs/decisions")) {
         let text = std::fs::read_to_string(&page).unwrap();
