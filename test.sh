@@ -136,13 +136,13 @@ need_rust() {
 
 scripts_are_sound() {
     local file status=0
-    for file in ./*.sh .ci/run benches/*.sh config/*.sh fuzz/*.sh tests/backend/*.sh tests/netns/*.sh; do
+    for file in ./*.sh .ci/run benches/*.sh config/*.sh fuzz/*.sh tests/api/*.sh tests/backend/*.sh tests/netns/*.sh; do
         bash -n "$file" || status=1
     done
     python3 -c 'import ast, sys; [ast.parse(open(path).read(), path) for path in sys.argv[1:]]' tests/netns/*.py tests/bench/*.py || status=1
     python3 -B -m unittest discover -q -s tests/bench -p "test_*.py" || status=1
     if command -v shellcheck >/dev/null; then
-        shellcheck -x -e SC1091,SC2119,SC2129,SC2015 ./*.sh .ci/run benches/*.sh config/*.sh fuzz/*.sh tests/backend/*.sh tests/netns/*.sh || status=1
+        shellcheck -x -e SC1091,SC2119,SC2129,SC2015 ./*.sh .ci/run benches/*.sh config/*.sh fuzz/*.sh tests/api/*.sh tests/backend/*.sh tests/netns/*.sh || status=1
     fi
     return $status
 }
@@ -202,6 +202,13 @@ fuzz_smoke() {
     fi
 }
 
+api_fuzz() {
+    step "API by its description" 240 tests/api/fuzz.sh || return
+    if grep -q '^SKIPPED' "$log"; then
+        skip "API by its description" "$(grep -m 1 '^SKIPPED' "$log")"
+    fi
+}
+
 # Each bench once, without figures; and instructions, which are the same on any machine.
 parts() {
     step "benches" 600 cargo bench --quiet --bench parts -- --test || return
@@ -219,6 +226,7 @@ rust_checks
 dependencies
 if [ -z "$fast" ]; then
     real_traffic
+    api_fuzz
     backend_scripts
     fuzz_smoke
     if as_root true 2>/dev/null; then

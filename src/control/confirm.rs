@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tracing::{error, info, warn};
 
 use super::config::Config;
+use super::events::EventKind;
 use super::manager::{Manager, ReloadError};
 use super::overrides::Overrides;
 use super::status::{Confirmed, ReloadReport, Unconfirmed};
@@ -24,6 +26,7 @@ pub(super) struct Before {
     loaded: PathBuf,
     config: Config,
     overrides: Overrides,
+    edits: u64,
 }
 
 /// Nobody can confirm or take back what does not wait.
@@ -45,7 +48,12 @@ pub enum RollbackError {
 impl Manager {
     /// What runs now, to go back to.
     pub(super) fn before(&self) -> Before {
-        Before { loaded: self.loaded.clone(), config: Config::clone(&self.config), overrides: self.overrides.clone() }
+        Before {
+            loaded: self.loaded.clone(),
+            config: Config::clone(&self.config),
+            overrides: self.overrides.clone(),
+            edits: self.edits,
+        }
     }
 
     /// From now on the reload that just took the place of `before` waits for confirmation.
@@ -78,7 +86,9 @@ impl Manager {
     pub fn confirm(&mut self) -> Result<Confirmed, NothingWaits> {
         let pending = self.pending.take().ok_or(NothingWaits)?;
         let path = pending.loaded.display().to_string();
-        info!("reload of {path} confirmed, it stays");
+        let message = format!("reload of {path} confirmed, it stays");
+        info!("{message}");
+        self.events.push(EventKind::Confirmed, &message, json!({ "path": path }));
         Ok(Confirmed { path })
     }
 
@@ -99,13 +109,19 @@ impl Manager {
     }
 
     fn take_back(&mut self, pending: Pending, why: &str) -> Result<ReloadReport, ReloadError> {
-        let Pending { loaded, before: Before { loaded: path, config, overrides }, .. } = pending;
+        let Pending { loaded, before: Before { loaded: path, config, overrides, edits }, .. } = pending;
         self.overrides.restore_commands(&overrides);
         let refused = loaded.display();
         match self.apply(&path, config) {
             Ok(report) => {
                 let ReloadReport { path, summary, generation, .. } = &report;
-                warn!("reload of {refused} taken back, {why}: {path} runs again: {summary} (generation {generation})");
+                let message = format!(
+                    "reload of {refused} taken back, {why}: {path} runs again: {summary} (generation {generation})"
+                );
+                warn!("{message}");
+                self.edits = edits;
+                let fields = json!({ "path": path, "summary": summary, "generation": generation, "reason": why });
+                self.events.push(EventKind::Rollback, &message, fields);
                 self.reload_error = Some(format!("{refused}: taken back, {why}"));
                 self.reloads.note(|counts| &mut counts.taken_back);
                 Ok(report)
@@ -120,6 +136,12 @@ impl Manager {
 
     /// Says what becomes of a reload that waits when the process ends.
     pub(super) fn note_end(&self) {
+        if self.edits > 0 {
+            let (edits, loaded) = (self.edits, self.loaded.display());
+            warn!(
+                "changes over the API that are in no file, and that the next start does not know: {edits}; beside {loaded}"
+            );
+        }
         if let Some(Unconfirmed { path, left_s, .. }) = self.unconfirmed() {
             let left = text::duration(Duration::try_from_secs_f64(left_s).unwrap_or_default());
             let config = self.config_path.display();

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::lb::counters::Counters;
 use crate::lb::handle::WorkerHandle;
 
 /// What one worker did in some time; `null` where there is nothing to take it from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Rates {
     /// Packets received a second.
     pub packets_per_s: f64,

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::lb::handle::WorkerHandle;
 use crate::lb::punt::PuntClass;
 
 /// See the module.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Host {
     /// Frames of the host's that left by a port; not part of `tx_packets`.
     pub tx: u64,
@@ -19,7 +20,7 @@ pub struct Host {
 }
 
 /// One class of packets for the host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HostClass {
     /// Handed over.
     pub punts: u64,

@@ -1,18 +1,22 @@
 //! The running configuration: takes over new files and health results, and publishes what follows from them.
 
 mod change;
+mod edits;
 mod operate;
+mod reloads;
 mod standing;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tracing::{debug, error, info, warn};
 
-use change::{Left, note_ghosts};
+use change::Left;
 pub use operate::CommandError;
+pub(super) use reloads::Reloads;
 pub(super) use standing::Standing;
 
 use super::checksums::Partial;
@@ -21,6 +25,7 @@ use super::compile::{CompileError, Compiler};
 use super::config::{self, Config, Errors, KeyChange, diff};
 use super::confirm::Pending;
 use super::drains::Drains;
+use super::events::{EventKind, Events};
 use super::flaps::Flaps;
 use super::floods::{Floods, Line};
 use super::gauge::Gauges;
@@ -72,6 +77,9 @@ pub struct Manager {
     pub(super) reload_error: Option<String>,
     pub(super) config: Arc<Config>,
     pub(super) reloads: Reloads,
+    /// Changes over the API that are in no file.
+    pub(super) edits: u64,
+    pub(super) events: Arc<Events>,
     pub(super) overrides: Overrides,
     pub(super) published: Arc<Published>,
     pub(super) workers: Vec<WorkerHandle>,
@@ -152,27 +160,6 @@ pub enum ReloadError {
     },
 }
 
-/// How often the configuration has changed, or was to.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Reloads {
-    /// Taken over.
-    pub(super) done: u64,
-    /// Refused, with everything as it was.
-    pub(super) refused: u64,
-    /// Taken back, by command or for want of a confirmation.
-    pub(super) taken_back: u64,
-    /// When the last one of them was.
-    pub(super) last: Option<SystemTime>,
-}
-
-impl Reloads {
-    /// Counts one that happens now.
-    pub(super) fn note(&mut self, which: impl Fn(&mut Self) -> &mut u64) {
-        *which(self) += 1;
-        self.last = Some(SystemTime::now());
-    }
-}
-
 /// What the checks of a backend said last, and since when they say so.
 struct Health {
     since: Instant,
@@ -225,6 +212,8 @@ impl Manager {
             config_path,
             config: Arc::new(config),
             reloads: Reloads::default(),
+            edits: 0,
+            events: Arc::default(),
             compiler,
             published,
             workers,
@@ -276,7 +265,10 @@ impl Manager {
         match free.and(loaded).and_then(|config| self.apply(path, config)) {
             Ok(mut report) => {
                 let ReloadReport { path, summary, generation, .. } = &report;
-                info!(path, summary, generation, "reload of {path}: {summary} (generation {generation})");
+                let message = format!("reload of {path}: {summary} (generation {generation})");
+                info!(path, summary, generation, "{message}");
+                let fields = json!({ "path": path, "summary": summary, "generation": generation });
+                self.events.push(EventKind::Reload, &message, fields);
                 report.warnings.iter().for_each(|warning| warn!("{warning}"));
                 self.reload_error = None;
                 self.reloads.note(|counts| &mut counts.done);
@@ -288,7 +280,9 @@ impl Manager {
             }
             Err(error) => {
                 let path = path.display().to_string();
-                error!(path, reason = %error, "reload refused, the running configuration stays: {error}");
+                let message = format!("reload refused, the running configuration stays: {error}");
+                error!(path, reason = %error, "{message}");
+                self.events.push(EventKind::ReloadFailed, &message, json!({ "path": path }));
                 self.reload_error = Some(error.to_string());
                 self.reloads.note(|counts| &mut counts.refused);
                 Err(error)
@@ -320,6 +314,7 @@ impl Manager {
         let old = std::mem::replace(&mut self.config, Arc::new(config));
         self.loaded = path.to_owned();
         self.loaded_at = Instant::now();
+        self.edits = 0;
         self.healths.retain(|key, _| !forgotten.contains(key));
         self.flaps.retain(&self.config);
         for (service, backend) in moved(&old, &self.config) {
@@ -330,11 +325,12 @@ impl Manager {
         self.update_standings();
         let mut warnings: Vec<String> = self.config.warnings.iter().map(ToString::to_string).collect();
         warnings.extend(self.note_commands(before.commands(), &old));
-        note_ghosts(&notes);
+        self.note_ghosts(&notes);
         let lines = changes.lines().into_iter().chain(notes.iter().map(|note| format!("~ {note}")));
         Ok(ReloadReport {
             path: name,
             generation,
+            edits: 0,
             summary: changes.to_string(),
             changes: lines.collect(),
             warnings,
@@ -391,33 +387,21 @@ impl Manager {
         let last_since = self.healths.get(&key).map_or(came, |health| health.since);
         let held = now.duration_since(last_since);
         let (held_s, held) = (held.as_secs(), text::duration(held));
+        let fields = |state| {
+            json!({ "service": service, "backend": backend, "state": state, "reason": reason, "held_s": held_s,
+                    "left": left, "all": all })
+        };
         match (before, *healthy) {
             (None, true) => debug!(service, backend, reason, "backend {service}/{backend} passes its health check"),
             (_, true) => {
-                let state = "up";
-                info!(
-                    service,
-                    backend,
-                    state,
-                    reason,
-                    held_s,
-                    left,
-                    all,
-                    "backend {service}/{backend} up after {held}: {reason}, {left} of {all} up"
-                );
+                let message = format!("backend {service}/{backend} up after {held}: {reason}, {left} of {all} up");
+                info!(service, backend, state = "up", reason, held_s, left, all, "{message}");
+                self.events.push(EventKind::Health, &message, fields("up"));
             }
             (_, false) => {
-                let state = "down";
-                warn!(
-                    service,
-                    backend,
-                    state,
-                    reason,
-                    held_s,
-                    left,
-                    all,
-                    "backend {service}/{backend} down after {held}: {reason}, {left} of {all} left"
-                );
+                let message = format!("backend {service}/{backend} down after {held}: {reason}, {left} of {all} left");
+                warn!(service, backend, state = "down", reason, held_s, left, all, "{message}");
+                self.events.push(EventKind::Health, &message, fields("down"));
             }
         }
         let since = if before.is_none() && *healthy { last_since } else { now };
@@ -432,6 +416,8 @@ impl Manager {
         }
         for Line { kind, count, seconds, text } in self.floods.look(&self.workers, Instant::now()) {
             warn!(kind, count, seconds, "{text}");
+            let fields = json!({ "reason": kind, "count": count, "seconds": seconds });
+            self.events.push(EventKind::Flood, &text, fields);
         }
         for (worker, progress) in self.workers.iter().zip(&mut self.progress) {
             let turns = worker.counters.turns.get();
@@ -441,9 +427,15 @@ impl Manager {
             let id = worker.id.0;
             match (was_stalled, progress.is_stalled()) {
                 (false, true) => {
-                    error!(worker = id, "worker {id} has not turned for {QUIET_LOOKS_MAX} s; its packets are lost")
+                    let message = format!("worker {id} has not turned for {QUIET_LOOKS_MAX} s; its packets are lost");
+                    error!(worker = id, "{message}");
+                    self.events.push(EventKind::Worker, &message, json!({ "worker": id, "state": "stalled" }));
                 }
-                (true, false) => info!(worker = id, "worker {id} turns again"),
+                (true, false) => {
+                    let message = format!("worker {id} turns again");
+                    info!(worker = id, "{message}");
+                    self.events.push(EventKind::Worker, &message, json!({ "worker": id, "state": "turns" }));
+                }
                 _ => {}
             }
         }

@@ -1,12 +1,13 @@
 //! The memory of the connection tables: whether it is there, asked before others need it, and what it turned out to be.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::lb::memory::{Footprint, HUGEPAGE_BYTES, MAPPED_MIN_BYTES, OutOfMemory};
 use crate::lb::shard::ShardConfig;
 
 /// Bytes of the connection tables by what they are backed with, as it was at start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TableMemory {
     /// In reserved hugepages of 2 MB.
     pub hugepage_bytes: u64,

@@ -8,6 +8,8 @@ pub mod compile;
 pub mod config;
 pub mod confirm;
 mod drains;
+pub mod edit;
+pub mod events;
 pub mod explain;
 #[cfg(test)]
 mod fixture;

@@ -2,12 +2,13 @@
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::lb::handle::WorkerHandle;
 use crate::lb::latency::PacketClass;
 
 /// Quantiles of a distribution; all 0 when nothing was measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Quantiles {
     /// Half are below.
     pub p50: u64,
@@ -25,7 +26,7 @@ pub struct Quantiles {
 }
 
 /// Time of packets in the balancer, all together and by what happened to them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LatencyNs {
     /// Of all sampled packets: of every class but `held`.
     #[serde(flatten)]
@@ -36,7 +37,7 @@ pub struct LatencyNs {
 }
 
 /// Each class of packets, by what happened to them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Classes {
     /// Forwarded by the worker that received them, on connections that were known.
     pub forward: Quantiles,

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use super::api::{self, Door, Places, SocketError, TcpError};
 use super::config::{self, Config, Identity};
 use super::confirm::RollbackError;
+use super::edit::{self, EditError, Edited, Staged};
 use super::health::{Doors, Supervisor, Ways};
 use super::manager::{self, CommandError, Manager, ReloadError};
 use super::plan::Plan;
@@ -131,6 +132,33 @@ impl Shared {
         let loaded = loaded.unwrap_or_else(|_| Err(ReloadError::NotAFile(path.display().to_string())));
         let mut report = self.manager().take_over(&path, loaded, window)?;
         self.reloaded.notify_one();
+        report.warnings.extend(self.keep().await);
+        Ok(report)
+    }
+
+    /// Changes the running configuration, one caller after the other, and the file if that is wanted.
+    ///
+    /// # Errors
+    /// Why nothing has changed.
+    pub async fn edit(&self, request: edit::Request) -> Result<ReloadReport, EditError> {
+        let _turn = self.reloads.lock().await;
+        let basis = self.manager().edit_basis(request.if_match.as_deref())?;
+        let worked_out = tokio::task::spawn_blocking(move || basis.edit(&request)).await;
+        let failed = |error: tokio::task::JoinError| EditError::Shape(error.to_string());
+        let Edited { config, file } = worked_out.map_err(failed)??;
+        let mut report = self.manager().take_over_edit(config)?;
+        self.reloaded.notify_one();
+        match file.map(Staged::put) {
+            Some(Ok(())) => {
+                self.manager().edits_are_written();
+                report.edits = 0;
+            }
+            Some(Err(failure)) => {
+                warn!("{failure}");
+                report.warnings.push(failure);
+            }
+            None => {}
+        }
         report.warnings.extend(self.keep().await);
         Ok(report)
     }

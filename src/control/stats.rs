@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::gauge::Seen;
 use super::host::Host;
@@ -19,7 +20,7 @@ pub use super::quantiles::{Classes, LatencyNs, Quantiles};
 
 /// Everything, at one moment. Bytes count from the Ethernet header; `rx_packets` is the sum of `tx_packets`,
 /// `replies`, `punts`, `drops` and `held`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Stats {
     /// Since start; in a replay, from the first packet to the last.
     pub seconds: f64,
@@ -101,7 +102,8 @@ pub struct Stats {
 }
 
 /// The connection table's figures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ConnectionStats)]
 pub struct Connections {
     /// Open now.
     pub active: u64,
@@ -121,7 +123,8 @@ pub struct Connections {
 }
 
 /// One worker's figures, all since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = WorkerStats)]
 pub struct Worker {
     /// Its number.
     pub id: u16,
@@ -160,7 +163,8 @@ pub struct Worker {
 }
 
 /// One service's figures.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ServiceStats)]
 pub struct Service {
     /// As configured.
     pub name: String,
@@ -169,7 +173,7 @@ pub struct Service {
 }
 
 /// One backend's figures, both directions where both pass here.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BackendStats {
     /// As configured.
     pub name: String,

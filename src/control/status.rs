@@ -1,13 +1,14 @@
 //! What the API answers with, field by field; the names are stable.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use super::host::{Host, HostClass};
 pub use super::memory::TableMemory;
 pub use super::stats::{LatencyNs, Quantiles, Rates, Stats};
 
 /// `GET /v1/status`: the process.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// Version of the program.
     pub version: String,
@@ -32,6 +33,9 @@ pub struct Status {
     /// What backs the connection tables.
     #[serde(default)]
     pub tables: Option<TableMemory>,
+    /// Changes over the API that are in no file: a reload or a restart undoes them.
+    #[serde(default)]
+    pub edits: u64,
     /// Why the last reload was refused or taken back, if it was.
     pub reload_error: Option<String>,
     /// The reload that waits for confirmation.
@@ -40,7 +44,7 @@ pub struct Status {
 }
 
 /// A reload that is taken back unless it is confirmed in time.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Unconfirmed {
     /// The file that was loaded.
     pub path: String,
@@ -51,14 +55,14 @@ pub struct Unconfirmed {
 }
 
 /// `GET /v1/services`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Services {
     /// In the order of the configuration.
     pub services: Vec<ServiceStatus>,
 }
 
 /// One service with its backends.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ServiceStatus {
     /// As configured.
     pub name: String,
@@ -88,14 +92,14 @@ pub struct ServiceStatus {
 }
 
 /// `GET /v1/backends`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Backends {
     /// Those of all services, in the order of the configuration.
     pub backends: Vec<BackendStatus>,
 }
 
 /// One backend.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BackendStatus {
     /// Its service's name.
     pub service: String,
@@ -144,7 +148,7 @@ pub struct BackendStatus {
 }
 
 /// `GET /v1/connections`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Connections {
     /// In no order.
     pub connections: Vec<ConnectionStatus>,
@@ -153,7 +157,7 @@ pub struct Connections {
 }
 
 /// One connection.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ConnectionStatus {
     /// `tcp` or `udp`.
     pub protocol: String,
@@ -176,14 +180,14 @@ pub struct ConnectionStatus {
 }
 
 /// `GET /v1/ports`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Ports {
     /// In the order of the configuration.
     pub ports: Vec<PortStatus>,
 }
 
 /// One port, as its driver tells it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortStatus {
     /// As configured.
     pub name: String,
@@ -235,7 +239,7 @@ pub struct PortStatus {
 }
 
 /// The host's end of a port.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortHost {
     /// The kernel's device that stands for the port; `null` where there is none.
     pub device: Option<String>,
@@ -250,7 +254,7 @@ pub struct PortHost {
 }
 
 /// `GET /v1/workers`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Workers {
     /// What the rates are taken over: the last second or so; in the first one, the time since the start.
     pub seconds: f64,
@@ -259,7 +263,7 @@ pub struct Workers {
 }
 
 /// One worker; the rates are over [`Workers::seconds`], the counts since the start.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WorkerStatus {
     /// Its number.
     pub id: u16,
@@ -292,7 +296,7 @@ pub struct WorkerStatus {
 }
 
 /// `GET /v1/drops`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Drops {
     /// In the order of the packet path's checks.
     pub drops: Vec<DropStatus>,
@@ -302,7 +306,7 @@ pub struct Drops {
 }
 
 /// Packets dropped for one reason.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DropStatus {
     /// The word in stats and metrics.
     pub reason: String,
@@ -319,7 +323,7 @@ pub struct DropStatus {
 }
 
 /// `GET /v1/latency`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Latency {
     /// Time in the balancer, from the receive burst to the end of the transmit burst, since the start.
     pub latency_ns: LatencyNs,
@@ -330,7 +334,7 @@ pub struct Latency {
 }
 
 /// The part of one worker.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkerLatency {
     /// Its number.
     pub id: u16,
@@ -339,14 +343,14 @@ pub struct WorkerLatency {
 }
 
 /// `GET /v1/neighbors`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Neighbors {
     /// By worker, port and address.
     pub neighbors: Vec<NeighborStatus>,
 }
 
 /// One next hop as one worker knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub struct NeighborStatus {
     /// The port behind which it is.
     pub port: String,
@@ -361,11 +365,12 @@ pub struct NeighborStatus {
 }
 
 /// Body of `POST /v1/reload`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReloadRequest {
     /// The file to load; the one given at start if left out.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     pub path: Option<std::path::PathBuf>,
     /// Seconds after which it is taken back unless it is confirmed before; left out, it stays.
     #[serde(default)]
@@ -376,11 +381,12 @@ pub struct ReloadRequest {
 pub const CONFIRM_S_MAX: u32 = 86_400;
 
 /// Body of `POST /v1/plan`: one of the two.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanRequest {
     /// The file to look at.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     pub path: Option<std::path::PathBuf>,
     /// What would be in it.
     #[serde(default)]
@@ -388,7 +394,7 @@ pub struct PlanRequest {
 }
 
 /// `GET /v1/config`: what is in use, as a file that loads.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ConfigText {
     /// The file that it came from.
     pub loaded: String,
@@ -401,14 +407,14 @@ pub struct ConfigText {
 }
 
 /// What a confirmation did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Confirmed {
     /// The file whose configuration stays.
     pub path: String,
 }
 
 /// Body of `POST /v1/backends`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackendRequest {
     /// `SERVICE/BACKEND`, or the backend's address and port if no other has them.
@@ -421,7 +427,7 @@ pub struct BackendRequest {
 }
 
 /// What can be done to a backend by command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// No new connections, old ones stay.
@@ -437,7 +443,7 @@ pub enum Action {
 }
 
 /// What a command did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BackendReport {
     /// The service's name.
     pub service: String,
@@ -452,12 +458,15 @@ pub struct BackendReport {
 }
 
 /// What a reload did.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReloadReport {
     /// The file that was loaded.
     pub path: String,
     /// Number of the snapshot that holds it.
     pub generation: u64,
+    /// Changes over the API that are in no file: a reload or a restart undoes them.
+    #[serde(default)]
+    pub edits: u64,
     /// One line, such as `+1 service, -2 backends, 3 weights`.
     pub summary: String,
     /// Each change as a line that begins with `+`, `-` or `~`.
@@ -470,7 +479,7 @@ pub struct ReloadReport {
 }
 
 /// `GET /healthz` and `GET /readyz`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Wellness {
     /// Whether there is nothing to complain of.
     pub ok: bool,
@@ -479,7 +488,7 @@ pub struct Wellness {
 }
 
 /// Body of every answer that is not 2xx.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ApiError {
     /// What is wrong, and what would be right.
     pub error: String,

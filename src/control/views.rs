@@ -30,6 +30,7 @@ impl Manager {
             loaded_s: self.loaded_at.elapsed().as_secs_f64(),
             workers: self.workers.len().try_into().unwrap_or(u16::MAX),
             tables: table_memory(&self.workers),
+            edits: self.edits,
             reload_error: self.reload_error.clone(),
             unconfirmed: self.unconfirmed(),
         }
@@ -43,9 +44,13 @@ impl Manager {
         };
         let text = self.config.print(&Printing { secrets, notes: &notes });
         let loaded = self.loaded.display().to_string();
+        let edited = match self.edits {
+            0 => String::new(),
+            edits => format!(", with changes over the API that it does not have: {edits}"),
+        };
         ConfigText {
             config: toml::from_str(&text).unwrap_or_default(),
-            text: format!("# What runs, of {loaded}\n\n{text}"),
+            text: format!("# What runs, of {loaded}{edited}\n\n{text}"),
             by_command: self.overrides.commands().differences(&self.config),
             loaded,
         }

@@ -16,6 +16,7 @@ use super::attempts::{Attempts, Source};
 use super::body;
 use super::refusal::Refusal;
 use super::slots::Slots;
+use super::stream::FOLLOWERS_MAX;
 use crate::control::config::{Api, Token};
 use crate::control::serve::Shared;
 
@@ -65,6 +66,8 @@ pub struct Door {
     /// TCP connections.
     pub slots: Arc<Slots>,
     answers: Arc<Semaphore>,
+    socket_followers: Arc<Semaphore>,
+    tcp_followers: Arc<Semaphore>,
     refused: [AtomicU64; REFUSED.len()],
 }
 
@@ -103,6 +106,8 @@ impl Door {
             attempts: Mutex::new(Attempts::new(Instant::now())),
             slots: Arc::new(Slots::new(TCP_CONNECTIONS_MAX)),
             answers: Arc::new(Semaphore::new(ANSWERS_KIB_MAX)),
+            socket_followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
+            tcp_followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
             refused: Default::default(),
         };
         door.renew(api);
@@ -113,6 +118,11 @@ impl Door {
     pub fn renew(&self, api: &Api) {
         let access = Access { token: api.token.clone(), open_reads: api.open_reads };
         *self.access.lock().unwrap_or_else(PoisonError::into_inner) = access;
+    }
+
+    /// Places of clients that follow the events.
+    pub fn followers(&self, caller: &Caller) -> Arc<Semaphore> {
+        if caller.is_socket() { self.socket_followers.clone() } else { self.tcp_followers.clone() }
     }
 
     /// How often what happened.

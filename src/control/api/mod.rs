@@ -4,15 +4,20 @@ mod ask;
 mod attempts;
 mod body;
 mod door;
+mod edits;
+mod openapi;
 mod plain;
 mod refusal;
 mod routes;
 mod slots;
 mod socket;
+mod stream;
+mod table;
 pub mod tcp;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -41,6 +46,8 @@ const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 32 << 10;
 /// How long a connection may last: the request in work is finished then, and the client connects again.
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(60);
+/// The same of one that follows the events, which is resumed where it was.
+const FOLLOW_TIME_MAX: Duration = Duration::from_secs(3600);
 /// What a connection gets beyond that to finish.
 const FINISH_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -73,8 +80,11 @@ async fn pause_after(error: &io::Error) {
 
 async fn serve_one(stream: impl AsyncRead + AsyncWrite + Unpin, router: axum::Router, caller: Caller) {
     let router = TowerToHyperService::new(router);
+    let follows = stream::Follows::default();
+    let extension = follows.clone();
     let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(caller.clone());
+        request.extensions_mut().insert(extension.clone());
         router.call(request)
     });
     let connection = http1::Builder::new()
@@ -85,6 +95,9 @@ async fn serve_one(stream: impl AsyncRead + AsyncWrite + Unpin, router: axum::Ro
     let mut connection = std::pin::pin!(connection);
     let ended = match tokio::time::timeout(CONNECTION_TIME_MAX, connection.as_mut()).await {
         Ok(ended) => ended,
+        Err(_) if follows.0.load(Ordering::Relaxed) => {
+            tokio::time::timeout(FOLLOW_TIME_MAX, connection).await.unwrap_or(Ok(()))
+        }
         Err(_) => {
             connection.as_mut().graceful_shutdown();
             tokio::time::timeout(FINISH_TIME_MAX, connection).await.unwrap_or(Ok(()))

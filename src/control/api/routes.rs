@@ -1,4 +1,4 @@
-//! The routes under `/v1`.
+//! The router, and what most routes do.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Query, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::{get, post};
 use axum::{Extension, Router};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::door::{self, Caller, Right};
+use super::ask;
+use super::door::{self, Caller};
 use super::refusal::Refusal;
-use super::{ask, plain};
+use super::table::{ROUTES, Route};
 use crate::control::confirm::RollbackError;
 use crate::control::explain::{ExplainError, ExplainRequest};
 use crate::control::manager::{CommandError, Manager, ReloadError};
@@ -32,92 +32,56 @@ const CONNECTIONS_MAX: usize = 1_000_000;
 /// How long workers and drivers may take with their answer.
 const WORK_TIME_MAX: Duration = Duration::from_secs(30);
 
-type App = State<Arc<Shared>>;
+pub(super) type App = State<Arc<Shared>>;
 type Answer = Result<Response, Refusal>;
 
-/// Everything that the API can be asked, each part by whom it may be asked.
+/// Everything that the API can be asked, each part by those who may.
 pub fn router(shared: Arc<Shared>) -> Router {
-    let guarded = |right, routes: Router<Arc<Shared>>| {
-        routes.route_layer(from_fn_with_state((shared.clone(), right), door::guard))
+    let add = |router: Router<Arc<Shared>>, route: &Route| {
+        let guard = from_fn_with_state((shared.clone(), route.right), door::guard);
+        router.route(route.path, (route.handler)().route_layer(guard))
     };
-    let v1 = guarded(Right::Figures, figures())
-        .merge(guarded(Right::Private, private()))
-        .merge(guarded(Right::Change, changes()))
-        .method_not_allowed_fallback(wrong_method);
-    let open = Router::new().route("/healthz", get(plain::healthz)).route("/readyz", get(plain::readyz));
-    let metrics = Router::new().route("/metrics", get(plain::metrics));
-    guarded(Right::Open, open)
-        .merge(guarded(Right::Figures, metrics))
+    let nowhere = "no such path; /v1/openapi.json has all that there are";
+    ROUTES
+        .iter()
+        .fold(Router::new(), add)
         .method_not_allowed_fallback(wrong_method)
-        .nest("/v1", v1)
-        .fallback(async || Refusal(StatusCode::NOT_FOUND, "no such path; those that exist begin with /v1/".into()))
+        .fallback(async || Refusal(StatusCode::NOT_FOUND, nowhere.into()))
         .layer(from_fn_with_state(shared.clone(), door::bounded))
         .layer(DefaultBodyLimit::disable())
         .with_state(shared)
 }
 
 async fn wrong_method() -> Refusal {
-    let why = "this path needs another method: POST to do something, else GET";
+    let why = "this path needs another method; /v1/openapi.json has all that there are";
     Refusal(StatusCode::METHOD_NOT_ALLOWED, why.into())
 }
 
-/// What names no client.
-fn figures() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/status", get(|app: App| view(app, |m| m.status())))
-        .route("/stats", get(|app: App| view(app, |m| m.stats())))
-        .route("/services", get(|app: App| view(app, |m| m.services())))
-        .route("/backends", get(|app: App| view(app, |m| m.backends())))
-        .route("/workers", get(|app: App| view(app, |m| m.workers())))
-        .route("/latency", get(|app: App| view(app, |m| m.latency())))
-        .route("/drops", get(drops))
-        .route("/ports", get(ports))
-}
-
-/// What names clients, or is of the inside.
-fn private() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/config", get(config))
-        .route("/connections", get(connections))
-        .route("/neighbors", get(neighbors))
-        .route("/plan", post(plan))
-        .route("/explain", post(explain))
-}
-
-/// What changes something.
-fn changes() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/backends", post(command))
-        .route("/reload", post(reload))
-        .route("/confirm", post(confirm))
-        .route("/rollback", post(roll_back))
-}
-
-async fn view<T: Serialize>(State(shared): App, of: fn(&mut Manager) -> T) -> Response {
+pub(super) async fn view<T: Serialize>(State(shared): App, of: fn(&mut Manager) -> T) -> Response {
     let value = of(&mut shared.manager());
     Json(value).into_response()
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct DropsQuery {
+pub(super) struct DropsQuery {
     /// Present, whatever its value, for the reasons that never occurred, too.
     all: Option<String>,
 }
 
-async fn drops(State(shared): App, query: Result<Query<DropsQuery>, QueryRejection>) -> Answer {
+pub(super) async fn drops(State(shared): App, query: Result<Query<DropsQuery>, QueryRejection>) -> Answer {
     let Query(query) = query.map_err(bad_query)?;
     Ok(Json(shared.manager().drops(is_set(query.all.as_deref()))).into_response())
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ConfigQuery {
+pub(super) struct ConfigQuery {
     /// Present, whatever its value, to have secrets as they are.
     secrets: Option<String>,
 }
 
-async fn config(
+pub(super) async fn config(
     State(shared): App,
     Extension(caller): Extension<Caller>,
     query: Result<Query<ConfigQuery>, QueryRejection>,
@@ -127,16 +91,19 @@ async fn config(
     if secrets && !caller.is_socket() {
         return Err(Refusal(StatusCode::FORBIDDEN, "secrets are told on the Unix socket only".to_owned()));
     }
-    let text = shared.manager().config_text(secrets);
-    Ok(Json(text).into_response())
+    let (etag, text) = {
+        let manager = shared.manager();
+        (manager.etag(), manager.config_text(secrets))
+    };
+    Ok(([(header::ETAG, etag)], Json(text)).into_response())
 }
 
 /// Whether a flag is in the query, and not as an explicit no.
-fn is_set(value: Option<&str>) -> bool {
+pub(super) fn is_set(value: Option<&str>) -> bool {
     value.is_some_and(|value| value != "false" && value != "0")
 }
 
-async fn ports(State(shared): App) -> Answer {
+pub(super) async fn ports(State(shared): App) -> Answer {
     let callback = shared.manager().ports_callback();
     let ports = blocking(move || callback()).await?;
     Ok(Json(Ports { ports }).into_response())
@@ -144,11 +111,11 @@ async fn ports(State(shared): App) -> Answer {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ConnectionsQuery {
+pub(super) struct ConnectionsQuery {
     limit: Option<usize>,
 }
 
-async fn connections(State(shared): App, query: Result<Query<ConnectionsQuery>, QueryRejection>) -> Answer {
+pub(super) async fn connections(State(shared): App, query: Result<Query<ConnectionsQuery>, QueryRejection>) -> Answer {
     let Query(query) = query.map_err(bad_query)?;
     let limit = query.limit.unwrap_or(CONNECTIONS_DEFAULT);
     if limit > CONNECTIONS_MAX {
@@ -165,7 +132,7 @@ async fn connections(State(shared): App, query: Result<Query<ConnectionsQuery>, 
     Ok(Json(answer.map_err(unavailable)?).into_response())
 }
 
-async fn neighbors(State(shared): App) -> Answer {
+pub(super) async fn neighbors(State(shared): App) -> Answer {
     let (workers, snapshot) = {
         let manager = shared.manager();
         (manager.worker_handles(), manager.snapshot())
@@ -174,7 +141,7 @@ async fn neighbors(State(shared): App) -> Answer {
     Ok(Json(answer.map_err(unavailable)?).into_response())
 }
 
-async fn reload(
+pub(super) async fn reload(
     State(shared): App,
     Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
@@ -189,12 +156,12 @@ async fn reload(
     Ok(Json(report).into_response())
 }
 
-async fn confirm(State(shared): App) -> Answer {
+pub(super) async fn confirm(State(shared): App) -> Answer {
     let confirmed = shared.manager().confirm();
     Ok(Json(confirmed.map_err(|error| Refusal(StatusCode::CONFLICT, error.to_string()))?).into_response())
 }
 
-async fn roll_back(State(shared): App) -> Answer {
+pub(super) async fn roll_back(State(shared): App) -> Answer {
     let report = shared.roll_back().await.map_err(|error| match error {
         RollbackError::NothingWaits(error) => Refusal(StatusCode::CONFLICT, error.to_string()),
         RollbackError::Reload(error) => refused(error),
@@ -202,7 +169,7 @@ async fn roll_back(State(shared): App) -> Answer {
     Ok(Json(report).into_response())
 }
 
-async fn command(State(shared): App, body: Result<Bytes, BytesRejection>) -> Answer {
+pub(super) async fn command(State(shared): App, body: Result<Bytes, BytesRejection>) -> Answer {
     let shape = "{\"backend\": \"SERVICE/BACKEND\", \"action\": \"drain\"}";
     let missing = || Refusal(StatusCode::BAD_REQUEST, format!("the body is not like {shape}: it is empty"));
     let request: BackendRequest = read(body, shape)?.ok_or_else(missing)?;
@@ -217,7 +184,11 @@ async fn command(State(shared): App, body: Result<Bytes, BytesRejection>) -> Ans
     Ok(Json(report).into_response())
 }
 
-async fn plan(State(shared): App, Extension(caller): Extension<Caller>, body: Result<Bytes, BytesRejection>) -> Answer {
+pub(super) async fn plan(
+    State(shared): App,
+    Extension(caller): Extension<Caller>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
     const SHAPE: &str = "{\"path\": \"FILE\"} or {\"text\": \"[[port]] ...\"}";
     let request: PlanRequest = read(body, SHAPE)?.unwrap_or_default();
     if request.path.is_some() && request.text.is_some() {
@@ -237,7 +208,7 @@ fn may_name_files(caller: &Caller, path: Option<&Path>) -> Result<(), Refusal> {
     Ok(())
 }
 
-async fn explain(State(shared): App, body: Result<Bytes, BytesRejection>) -> Answer {
+pub(super) async fn explain(State(shared): App, body: Result<Bytes, BytesRejection>) -> Answer {
     let shape =
         "{\"packet\": \"tcp 198.51.100.7:40000 > 192.0.2.10:80\"} or {\"frames\": [\"0200...\"], \"port\": \"wan\"}";
     let request: ExplainRequest = read(body, shape)?.unwrap_or_default();
@@ -257,7 +228,10 @@ async fn explain(State(shared): App, body: Result<Bytes, BytesRejection>) -> Ans
 }
 
 /// The body as JSON; `None` if there is none.
-fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>, shape: &str) -> Result<Option<T>, Refusal> {
+pub(super) fn read<T: DeserializeOwned>(
+    body: Result<Bytes, BytesRejection>,
+    shape: &str,
+) -> Result<Option<T>, Refusal> {
     let body = body.map_err(|rejection| Refusal(rejection.status(), rejection.body_text()))?;
     if body.len() > BODY_BYTES_MAX {
         let message = format!("the body is too large: at most {BODY_BYTES_MAX} bytes");
@@ -266,11 +240,15 @@ fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>, shape: &str) -
     if body.trim_ascii().is_empty() {
         return Ok(None);
     }
+    // A list of the values in their order would do for serde as well.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Refusal(StatusCode::BAD_REQUEST, format!("the body is not like {shape}: it is no object")));
+    }
     let bad = |error| Refusal(StatusCode::BAD_REQUEST, format!("the body is not like {shape}: {error}"));
     serde_json::from_slice(&body).map(Some).map_err(bad)
 }
 
-fn refused(error: ReloadError) -> Refusal {
+pub(super) fn refused(error: ReloadError) -> Refusal {
     let status = match &error {
         ReloadError::Config(_) | ReloadError::NotAFile(_) => StatusCode::UNPROCESSABLE_ENTITY,
         ReloadError::NeedsRestart { .. } | ReloadError::Compile { .. } | ReloadError::Unconfirmed(_) => {
@@ -286,7 +264,7 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     ended.map_err(|_| late())?.map_err(|_| late())
 }
 
-fn bad_query(rejection: QueryRejection) -> Refusal {
+pub(super) fn bad_query(rejection: QueryRejection) -> Refusal {
     Refusal(StatusCode::BAD_REQUEST, rejection.body_text())
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use toml::Value;
+use utoipa::ToSchema;
 
 use super::keys::{self, TableDoc};
 use super::model::{Backend, Config, Port, Service};
@@ -12,7 +13,7 @@ use super::model_health::{Health, Passive};
 use super::written::{self, Row, socket};
 
 /// One key with another value.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KeyChange {
     /// The key, behind its table's name where a service has such a table: `weight`, `timeouts.udp`.
     pub key: String,
@@ -108,7 +109,7 @@ fn shown(key: &keys::KeyDoc, value: Option<Option<Value>>) -> String {
 }
 
 /// What becomes of a service or backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Fate {
     /// It is new.
@@ -120,7 +121,7 @@ pub enum Fate {
 }
 
 /// A service or backend that differs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Change {
     /// What becomes of it.
     pub fate: Fate,

@@ -1,6 +1,7 @@
 //! The fields of a frame by name, and which of them differ between what came and what left.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::wire::ethernet::{self, EtherType, MacAddr};
 use crate::wire::icmp::IcmpPacket;
@@ -10,7 +11,8 @@ use crate::wire::udp::UdpPacket;
 use crate::wire::{gre, icmp, ipv4, ipv6, protocol};
 
 /// A field that is not the same before and after.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = FieldChange)]
 pub struct Change {
     /// Its name, with its header's.
     pub field: String,

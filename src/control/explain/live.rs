@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::record::{Explained, Record};
 use super::tuple::Described;
@@ -27,7 +28,7 @@ use crate::lb::table::OutOfMemory;
 use crate::lb::team::Team;
 
 /// Body of `POST /v1/explain`: a packet that is described, or frames of a capture.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainRequest {
     /// As `tidegate explain --packet` takes it.

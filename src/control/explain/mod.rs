@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::config::{Config, Port};
 use super::replay::{Came, Inputs, Outputs, ReplayError, Stage, captured};
@@ -29,7 +30,7 @@ pub use words::Line;
 use words::{States, Words};
 
 /// What became of one frame, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// Which frame of the capture, from 1.
     pub frame: usize,
@@ -54,7 +55,7 @@ pub struct Explanation {
 }
 
 /// Why a packet was dropped.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Dropped {
     /// The word of the counter.
     pub reason: String,
@@ -67,7 +68,7 @@ pub struct Dropped {
 }
 
 /// A frame that left.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Left {
     /// By which port.
     pub port: String,

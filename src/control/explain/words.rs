@@ -1,6 +1,7 @@
 //! The packet path's decisions in words.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::fields::{mac, protocol_name};
 use crate::lb::connection::Direction;
@@ -12,7 +13,7 @@ use crate::wire::parse::{Fragment, Kind, Parsed};
 use crate::wire::protocol;
 
 /// One decision.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Line {
     /// What it was about, in a word or two.
     pub what: String,

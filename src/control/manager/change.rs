@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::json;
 use tracing::{info, warn};
 
 use super::{Manager, publish};
 use crate::control::compile::CompileError;
 use crate::control::config::{Backend, Role, Service, State, Word};
+use crate::control::events::EventKind;
 use crate::control::ghosts::{self, Note};
 use crate::control::overrides::Overrides;
 use crate::control::passive::Handshakes;
@@ -57,7 +59,7 @@ impl Manager {
         for (service, backend, said) in drains {
             info!(service, backend, state = "drain", reason = said, "backend {service}/{backend} {said}");
         }
-        note_ghosts(&notes);
+        self.note_ghosts(&notes);
         self.note_changes(&before);
         self.update_standings_of(&touched);
         Ok(())
@@ -110,16 +112,10 @@ impl Manager {
         for (service, backend, reason) in self.overrides.all_held() {
             if before.held(service, backend) != Some(reason) {
                 let (left, all) = counts.of(self, service);
-                let state = "down";
-                warn!(
-                    service,
-                    backend,
-                    state,
-                    reason,
-                    left,
-                    all,
-                    "backend {service}/{backend} held down: {reason}, {left} of {all} left"
-                );
+                let message = format!("backend {service}/{backend} held down: {reason}, {left} of {all} left");
+                warn!(service, backend, state = "down", reason, left, all, "{message}");
+                let fields = json!({ "service": service, "backend": backend, "state": "down", "reason": reason });
+                self.events.push(EventKind::Hold, &message, fields);
             }
         }
         for (service, backend, reason) in before.all_held() {
@@ -127,15 +123,12 @@ impl Manager {
                 let now = self.standings.get(&(service.to_owned(), backend.to_owned()));
                 let held_s = now.map_or(0, |standing| standing.since.elapsed().as_secs());
                 let (left, all) = counts.of(self, service);
-                info!(
-                    service,
-                    backend,
-                    reason,
-                    held_s,
-                    left,
-                    all,
+                let message = format!(
                     "backend {service}/{backend} is tried again after its hold: {reason}, {left} of {all} left"
                 );
+                info!(service, backend, reason, held_s, left, all, "{message}");
+                let fields = json!({ "service": service, "backend": backend, "state": "tried", "reason": reason });
+                self.events.push(EventKind::Hold, &message, fields);
             }
         }
     }
@@ -148,21 +141,18 @@ impl Manager {
                 continue;
             }
             let (healthy, wanted) = self.overrides.healthy(service);
-            if does {
-                warn!(
-                    service = name,
-                    left = healthy,
-                    all = wanted,
-                    "service {name}: only {healthy} of {wanted} backends healthy, less than `panic_threshold`: all of them serve"
-                );
+            let message = if does {
+                let why = "less than `panic_threshold`: all of them serve";
+                let message = format!("service {name}: only {healthy} of {wanted} backends healthy, {why}");
+                warn!(service = name, left = healthy, all = wanted, "{message}");
+                message
             } else {
-                info!(
-                    service = name,
-                    left = healthy,
-                    all = wanted,
-                    "service {name}: {healthy} of {wanted} backends healthy, they serve alone again"
-                );
-            }
+                let message = format!("service {name}: {healthy} of {wanted} backends healthy, they serve alone again");
+                info!(service = name, left = healthy, all = wanted, "{message}");
+                message
+            };
+            let fields = json!({ "service": name, "panic": does, "left": healthy, "all": wanted });
+            self.events.push(EventKind::Service, &message, fields);
         }
     }
 
@@ -178,28 +168,34 @@ impl Manager {
             let held = now.saturating_duration_since(since);
             let (held_s, held, role) = (held.as_secs(), text::duration(held), is.word());
             let left = service.backends.iter().filter(|b| self.overrides.admits(service, b)).count();
-            match is {
+            let message = match is {
                 Role::Primary => {
-                    info!(
-                        service = name,
-                        role,
-                        held_s,
-                        left,
+                    let message = format!(
                         "service {name}: primary backends take connections again after {held} of {was}, {left} of them"
                     );
+                    info!(service = name, role, held_s, left, "{message}");
+                    message
                 }
                 Role::Backup | Role::LastResort => {
-                    warn!(
-                        service = name,
-                        role,
-                        held_s,
-                        left,
-                        "service {name}: no {was} backend takes connections after {held}: {left} {is} now"
-                    );
+                    let message =
+                        format!("service {name}: no {was} backend takes connections after {held}: {left} {is} now");
+                    warn!(service = name, role, held_s, left, "{message}");
+                    message
                 }
-            }
+            };
+            self.events.push(EventKind::Service, &message, json!({ "service": name, "role": role, "left": left }));
         }
         self.roles_since.retain(|name, _| self.config.services.iter().any(|service| service.name == *name));
+    }
+
+    /// Says what becomes of backends that a reload has removed.
+    pub(super) fn note_ghosts(&self, notes: &[Note]) {
+        for note in notes {
+            let Note { service, backend, said } = note;
+            info!(service, backend, state = "drain", reason = said, "{note}");
+            let fields = json!({ "service": service, "backend": backend, "reason": said });
+            self.events.push(EventKind::Removed, &note.to_string(), fields);
+        }
     }
 
     /// Connections of a backend that gets packets; `None` if it is down.
@@ -224,13 +220,5 @@ impl Left {
         let counts = found.map_or((0, 0), |s| (manager.overrides.fit(s), s.backends.len()));
         self.0.insert(service.to_owned(), counts);
         counts
-    }
-}
-
-/// Says what becomes of backends that a reload has removed.
-pub(super) fn note_ghosts(notes: &[Note]) {
-    for note in notes {
-        let Note { service, backend, said } = note;
-        info!(service, backend, state = "drain", reason = said, "{note}");
     }
 }

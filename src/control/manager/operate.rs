@@ -3,12 +3,14 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
+use serde_json::json;
 use tracing::{info, warn};
 
 use super::{Key, Manager};
 use crate::control::commands::{self, Command, Commands, Unknown};
 use crate::control::compile::CompileError;
 use crate::control::config::{Backend, Config, Service, State, Word};
+use crate::control::events::EventKind;
 use crate::control::state_file::StateFile;
 use crate::control::status::{Action, BackendReport, BackendRequest};
 
@@ -48,6 +50,8 @@ impl Manager {
         let (state, reason) = (self.overrides.effective(&service, &backend).word(), "by command");
         for change in &changes {
             info!(service = service_name, backend = name, state, reason, "backend {change}");
+            let fields = json!({ "service": service_name, "backend": name, "state": state });
+            self.events.push(EventKind::Command, &format!("backend {change}"), fields);
         }
         self.note_changes(&before);
         let has_some = service.backends.iter().any(|b| self.overrides.admits(&service, b));

@@ -1,6 +1,7 @@
 //! Which live connections a configuration would end, and why.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::control::config::Config;
 use crate::lb::handle::WorkerHandle;
@@ -8,7 +9,7 @@ use crate::lb::ids::BackendId;
 use crate::lb::snapshot::{Backend, Snapshot};
 
 /// Live connections, and those that would not go on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Touched {
     /// All that there are.
     pub total: u64,
@@ -19,7 +20,7 @@ pub struct Touched {
 }
 
 /// One backend whose connections end: their next packet is as the first of a new connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TouchedBackend {
     /// The service's name, before.
     pub service: String,
@@ -32,7 +33,7 @@ pub struct TouchedBackend {
 }
 
 /// Why a backend's connections end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Why {
     /// It is not in the configuration any more.

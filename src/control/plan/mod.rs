@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::compile::{CompileError, Compiler};
 use super::config::{Backend, Change, Config, KeyChange, Service, State, diff};
@@ -19,7 +20,7 @@ pub use connections::{Touched, TouchedBackend, Why};
 pub use slots::MovedSlots;
 
 /// What would change; stable as JSON, and documented in `docs/reload.md`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Plan {
     /// The file that was looked at.
     pub path: String,

@@ -1,5 +1,7 @@
 //! The API over a real socket, and where that socket goes.
 
+mod description;
+mod edits;
 mod tcp;
 
 use std::io::{Read, Write};
@@ -295,13 +297,15 @@ fn what_is_not_served_gets_an_error_as_json() {
     let cases = [
         ("GET", "/v1/nothing", "", 404),
         ("GET", "/", "", 404),
-        ("POST", "/v1/services", "", 405),
+        ("POST", "/v1/workers", "", 405),
         ("GET", "/v1/reload", "", 405),
         ("GET", "/v1/connections?limit=many", "", 400),
         ("GET", "/v1/connections?limit=1000001", "", 400),
         ("GET", "/v1/connections?limits=1", "", 400),
         ("POST", "/v1/reload", "not json", 400),
         ("POST", "/v1/reload", "{\"file\": \"x\"}", 400),
+        ("POST", "/v1/reload", "[null, null]", 400),
+        ("PUT", "/v1/config", " ", 400),
         ("POST", "/v1/reload", &huge, 413),
         ("POST", "/v1/backends", "", 400),
         ("POST", "/v1/backends", "{\"backend\": \"web/b1\", \"action\": \"explode\"}", 400),

@@ -81,7 +81,10 @@ fn figures_are_open_and_the_rest_needs_the_token() {
         ("POST", "/v1/reload", 401, 200),
         ("POST", "/v1/backends", 401, 400),
         ("POST", "/v1/confirm", 401, 409),
-        ("POST", "/v1/services", 405, 405),
+        ("POST", "/v1/services", 401, 422),
+        ("PUT", "/v1/config", 401, 422),
+        ("DELETE", "/v1/services/gone", 401, 404),
+        ("POST", "/v1/workers", 405, 405),
     ];
     for (method, path, open, with_token) in cases {
         assert_eq!(tcp.status(method, path, None), open, "{method} {path} without the token");
@@ -89,6 +92,11 @@ fn figures_are_open_and_the_rest_needs_the_token() {
     }
     let (status, answer) = tcp.ask("GET", "/v1/connections", "", "");
     assert!(status == 401 && answer.contains("www-authenticate: Bearer"), "{answer}");
+    // Who has the token does not become who runs the process.
+    let exec = "{\"name\": \"x\", \"vip\": \"192.0.2.9\", \"port\": 1, \"mode\": \"nat\", \
+                \"health\": {\"type\": \"exec\", \"command\": [\"/bin/true\"]}}";
+    let (status, answer) = tcp.ask("POST", "/v1/services", &format!("authorization: Bearer {TOKEN}\r\n"), exec);
+    assert!(status == 403 && answer.contains("Unix socket"), "{answer}");
     // Whatever file is named, nobody over TCP gets to see a line of it.
     let named = format!("authorization: bearer {TOKEN}\r\n");
     for path in ["/v1/plan", "/v1/reload"] {
@@ -164,7 +172,8 @@ fn a_thousand_slow_clients_disturb_nobody() {
             worst = worst.max(started.elapsed());
         }
     }
-    assert!(worst < Duration::from_secs(1), "{worst:?}");
+    // Who had to wait for a slow one would wait for ten seconds.
+    assert!(worst < Duration::from_secs(4), "{worst:?}");
     let started = Instant::now();
     while !tcp.bench.get("/v1/status")["unconfirmed"].is_null() {
         assert!(started.elapsed() < Duration::from_secs(2), "the loop does not turn");
