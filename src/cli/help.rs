@@ -167,12 +167,26 @@ mod tests {
         assert!(strange.is_empty(), "{strange:?}");
     }
 
+    /// As a shell splits them, up to where the call ends.
+    fn words(call: &str) -> Vec<String> {
+        let (mut words, mut is_quoted) = (vec![String::new()], false);
+        for c in call.chars() {
+            match c {
+                '\'' => is_quoted = !is_quoted,
+                '|' | '>' | ')' | '&' if !is_quoted => break,
+                ' ' if !is_quoted => words.push(String::new()),
+                c => words.last_mut().unwrap().push(c),
+            }
+        }
+        words.retain(|word| !word.is_empty());
+        words
+    }
+
     #[test]
     fn examples_are_calls_that_are_understood() {
         for (call, _) in EXAMPLES.iter().flat_map(|(_, examples)| *examples) {
             let call = call.split_once("tidegate ").map_or("", |(_, call)| call);
-            let end = call.find(['|', '>', ')', '&']).unwrap_or(call.len());
-            let words = ["tidegate"].into_iter().chain(call[..end].split_whitespace()).map(Into::into);
+            let words = ["tidegate".to_owned()].into_iter().chain(words(call)).map(Into::into);
             let parsed = crate::cli::command().try_get_matches_from(crate::cli::words::joined(words));
             assert!(parsed.is_ok(), "{call}: {}", parsed.unwrap_err());
         }
