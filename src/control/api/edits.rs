@@ -153,5 +153,9 @@ pub async fn remove_backend(
 
 fn table(body: Body, shape: &str) -> Result<Value, Refusal> {
     let missing = || Refusal(StatusCode::BAD_REQUEST, format!("the body is not like {shape}: it is empty"));
-    read::<Value>(body, shape)?.ok_or_else(missing)
+    let keys = read::<Value>(body, shape)?.ok_or_else(missing)?;
+    if !keys.get("name").is_some_and(Value::is_string) {
+        return Err(Refusal(StatusCode::BAD_REQUEST, format!("the body is not like {shape}: it has no `name`")));
+    }
+    Ok(keys)
 }

@@ -54,6 +54,7 @@ fn services_and_backends_are_added_and_removed() {
         ("POST", "/v1/services/dns/backends", b4.as_str(), 404),
         ("POST", "/v1/services/web/backends", "[]", 400),
         ("POST", "/v1/services/web/backends", "", 400),
+        ("POST", "/v1/services", "{}", 400),
         ("POST", "/v1/services/web/backends", "{\"name\": \"b5\", \"address\": \"10.1.0.300\"}", 422),
         ("DELETE", "/v1/services/web?wirte=true", "", 400),
     ] {

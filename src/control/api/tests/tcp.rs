@@ -81,7 +81,7 @@ fn figures_are_open_and_the_rest_needs_the_token() {
         ("POST", "/v1/reload", 401, 200),
         ("POST", "/v1/backends", 401, 400),
         ("POST", "/v1/confirm", 401, 409),
-        ("POST", "/v1/services", 401, 422),
+        ("POST", "/v1/services", 401, 400),
         ("PUT", "/v1/config", 401, 422),
         ("DELETE", "/v1/services/gone", 401, 404),
         ("POST", "/v1/workers", 405, 405),
