@@ -30,6 +30,7 @@ use super::flaps::Flaps;
 use super::floods::{Floods, Line};
 use super::gauge::Gauges;
 use super::ghosts::{self, Ghosts};
+use super::history::Recorder;
 use super::overrides::Overrides;
 use super::passive::Passive;
 use super::plan::Basis;
@@ -86,6 +87,7 @@ pub struct Manager {
     pub(super) ports: PortsCallback,
     pub(super) tsc_hz: Option<u64>,
     pub(super) boot_key: HashKey,
+    pub(super) history: Recorder,
     pub(super) started: Instant,
     pub(super) standings: HashMap<Key, Standing>,
     pub(super) progress: Vec<Progress>,
@@ -220,6 +222,7 @@ impl Manager {
             ports,
             tsc_hz,
             boot_key,
+            history: Recorder::default(),
         };
         manager.update_standings();
         let differences = manager.overrides.commands().differences(&manager.config);
@@ -227,6 +230,11 @@ impl Manager {
             warn!("{}", commands::summary(&differences));
         }
         manager
+    }
+
+    /// Takes down what happened in this second.
+    pub fn keep_history(&mut self) {
+        self.history.look(self.started.elapsed(), SystemTime::now(), &self.workers);
     }
 
     /// The configuration in use.

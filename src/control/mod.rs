@@ -18,6 +18,7 @@ mod floods;
 mod gauge;
 pub mod ghosts;
 pub mod health;
+pub mod history;
 mod holds;
 pub mod host;
 pub mod manager;

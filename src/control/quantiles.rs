@@ -81,7 +81,7 @@ impl Quantiles {
     }
 
     /// Of values and how often each occurred.
-    fn of(counts: impl IntoIterator<Item = (u64, u64)>) -> Self {
+    pub(super) fn of(counts: impl IntoIterator<Item = (u64, u64)>) -> Self {
         let Ok(mut histogram) = Histogram::<u64>::new(3) else { return Self::default() };
         for (ns, count) in counts {
             // Not the saturating way: that one clips to the range so far instead of widening it.
@@ -101,6 +101,11 @@ impl Quantiles {
             count: histogram.len(),
         }
     }
+}
+
+/// How often each time was measured for the sampled packets of a worker since the start, by its value.
+pub(super) fn counts(worker: &WorkerHandle) -> impl Iterator<Item = (u64, u64)> {
+    sampled(worker)
 }
 
 fn sampled(worker: &WorkerHandle) -> impl Iterator<Item = (u64, u64)> {

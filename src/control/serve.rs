@@ -327,6 +327,7 @@ pub fn check(options: &ServeOptions, config: &Config) -> Result<(), ServeError> 
 fn pass_second(supervisor: &Supervisor, shared: &Shared) {
     let mut manager = shared.manager();
     manager.watch_workers();
+    manager.keep_history();
     shared.looked(manager.stalled());
     manager.keep_times(|key| supervisor.measured(key));
     if let Err(error) = manager.pass_time() {

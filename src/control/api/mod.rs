@@ -6,6 +6,7 @@ mod body;
 mod door;
 mod edits;
 mod openapi;
+mod page;
 mod plain;
 mod refusal;
 mod routes;

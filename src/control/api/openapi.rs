@@ -9,7 +9,7 @@ use utoipa::OpenApi;
 
 use super::door::Right;
 use super::table::{Answer, Body, ROUTES, Route};
-use crate::control::{events, explain, plan, status};
+use crate::control::{events, explain, history, plan, status};
 
 /// Bodies by name, with everything that is in them.
 #[derive(OpenApi)]
@@ -17,6 +17,7 @@ use crate::control::{events, explain, plan, status};
     events::Event,
     explain::Explanation,
     explain::ExplainRequest,
+    history::History,
     plan::Plan,
     status::ApiError,
     status::BackendReport,

@@ -14,10 +14,10 @@ use axum::{Extension, Router};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::ask;
 use super::door::{self, Caller};
 use super::refusal::Refusal;
 use super::table::{ROUTES, Route};
+use super::{ask, page};
 use crate::control::confirm::RollbackError;
 use crate::control::explain::{ExplainError, ExplainRequest};
 use crate::control::manager::{CommandError, Manager, ReloadError};
@@ -44,7 +44,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
     let nowhere = "no such path; /v1/openapi.json has all that there are";
     ROUTES
         .iter()
-        .fold(Router::new(), add)
+        .fold(page::router(), add)
         .method_not_allowed_fallback(wrong_method)
         .fallback(async || Refusal(StatusCode::NOT_FOUND, nowhere.into()))
         .layer(from_fn_with_state(shared.clone(), door::bounded))
@@ -72,6 +72,20 @@ pub(super) struct DropsQuery {
 pub(super) async fn drops(State(shared): App, query: Result<Query<DropsQuery>, QueryRejection>) -> Answer {
     let Query(query) = query.map_err(bad_query)?;
     Ok(Json(shared.manager().drops(is_set(query.all.as_deref()))).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HistoryQuery {
+    /// Steps at most.
+    points: Option<usize>,
+}
+
+pub(super) async fn history(State(shared): App, query: Result<Query<HistoryQuery>, QueryRejection>) -> Answer {
+    const POINTS: usize = 360;
+    let Query(query) = query.map_err(bad_query)?;
+    let history = shared.manager().history.history(query.points.unwrap_or(POINTS));
+    Ok(Json(history).into_response())
 }
 
 #[derive(Deserialize)]

@@ -97,7 +97,7 @@ type Handler = fn() -> MethodRouter<Arc<Shared>>;
 const WRITE: &[Parameter] = &[("write", "string", "Present, for the file to have the change as well")];
 
 /// See the module.
-pub static ROUTES: [Route; 27] = [
+pub static ROUTES: [Route; 28] = [
     Route {
         right: Open,
         answer: Answer::Wellness,
@@ -127,6 +127,10 @@ pub static ROUTES: [Route; 27] = [
     Route {
         query: &[("all", "string", "Present, for the reasons that never occurred, too")],
         ..figures("/v1/drops", "Drops", "Packets dropped, by reason", || get(routes::drops))
+    },
+    Route {
+        query: &[("points", "integer", "Steps at most; 360 if left out")],
+        ..figures("/v1/history", "History", "The last hour, for graphs", || get(routes::history))
     },
     figures("/v1/ports", "Ports", "Ports, as their drivers tell them", || get(routes::ports)),
     Route {
