@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::clock::{Now, Tick};
-use super::fragments::{Datagram, DatagramCopy, Fragments, Upper};
+use super::fragments::{BucketCopy, Datagram, Fragments, Upper};
 use super::ids::{BackendId, WorkerId};
 use super::limiter::Limiter;
 use super::neighbor::{Learned, NeighborRow};
@@ -42,7 +42,7 @@ pub struct Excerpt {
     pub now: Now,
     /// What the first fragment of its datagram has said.
     pub upper: Option<Upper>,
-    datagram: Option<DatagramCopy>,
+    datagrams: Option<BucketCopy>,
     v4: Vec<Copied<Ipv4Addr>>,
     v6: Vec<Copied<Ipv6Addr>>,
     has_victim: bool,
@@ -96,7 +96,7 @@ impl Shard {
             worker: self.worker,
             now,
             upper,
-            datagram: datagram.and_then(|datagram| self.fragments.copy(&datagram, now)),
+            datagrams: datagram.and_then(|datagram| self.fragments.copy(&datagram)),
             v4: copied(&self.v4, &self.hasher, &question.v4, tick),
             v6: copied(&self.v6, &self.hasher, &question.v6, tick),
             has_victim,
@@ -139,8 +139,8 @@ impl Shard {
         for &pool in &excerpt.empty_pools {
             self.local_ports.exhaust(pool);
         }
-        if let (Some(datagram), Some(copy)) = (datagram(&self.fragments, question), &excerpt.datagram) {
-            self.fragments.paste(&datagram, copy, now);
+        if let (Some(datagram), Some(copy)) = (datagram(&self.fragments, question), &excerpt.datagrams) {
+            self.fragments.paste(&datagram, copy);
         }
         if let Some(counters) = live.workers().get(excerpt.worker.index()) {
             for &id in &question.backends {

@@ -107,11 +107,11 @@ struct Body {
     pieces: Pieces,
 }
 
-/// What is known of a datagram, for [`Fragments::paste`].
+/// What is known of the datagrams of a bucket, for [`Fragments::paste`].
 #[derive(Clone, Copy, Debug)]
-pub struct DatagramCopy {
-    head: Head,
-    body: Body,
+pub struct BucketCopy {
+    heads: Bucket,
+    bodies: [Body; PLACES],
 }
 
 /// Datagrams in a bucket.
@@ -257,18 +257,17 @@ impl Fragments {
         is_known.then_some(self.bodies.get(bucket)?.get(place)?.upper)
     }
 
-    /// All that is known of a datagram.
-    pub fn copy(&self, of: &Datagram, now: Now) -> Option<DatagramCopy> {
-        let (bucket, place) = self.find(of, moment(now))?;
-        let (head, body) = (self.heads.get(bucket)?.0.get(place)?, self.bodies.get(bucket)?.get(place)?);
-        Some(DatagramCopy { head: *head, body: *body })
+    /// The bucket that a datagram is in, or would come into.
+    pub fn copy(&self, of: &Datagram) -> Option<BucketCopy> {
+        let bucket = self.bucket_of(of);
+        Some(BucketCopy { heads: *self.heads.get(bucket)?, bodies: *self.bodies.get(bucket)? })
     }
 
-    /// Takes over what is known of a datagram elsewhere, under the same key.
-    pub fn paste(&mut self, of: &Datagram, copy: &DatagramCopy, now: Now) {
-        let place = self.take_place(of, moment(now), Stage::Orphan);
-        if let Some((head, body)) = place.and_then(|place| self.at(place)) {
-            (*head, *body) = (copy.head, copy.body);
+    /// Takes over that bucket from elsewhere, under the same key.
+    pub fn paste(&mut self, of: &Datagram, copy: &BucketCopy) {
+        let bucket = self.bucket_of(of);
+        if let (Some(heads), Some(bodies)) = (self.heads.get_mut(bucket), self.bodies.get_mut(bucket)) {
+            (*heads, *bodies) = (copy.heads, copy.bodies);
         }
     }
 
