@@ -8,6 +8,8 @@
 set -u
 cd "$(dirname "$0")" || exit 1
 exec </dev/null
+# Half the time of a build goes into what only debuggers read.
+export CARGO_PROFILE_DEV_DEBUG=line-tables-only CARGO_PROFILE_TEST_DEBUG=line-tables-only
 export DEBIAN_FRONTEND=noninteractive CARGO_TERM_PROGRESS_WHEN=never PATH="${HOME:-/}/.cargo/bin:$PATH"
 
 fast=""
@@ -109,7 +111,8 @@ as_root() {
 install_missing() {
     local missing="" package
     for package in libdpdk-dev dpdk-dev libclang-dev clang pkg-config gcc libc6-dev python3 python3-scapy \
-        ethtool iproute2 iputils-ping nginx-light curl tcpdump openssl dnsmasq-base shellcheck valgrind tmux zsh fish groff-base; do
+        ethtool iproute2 iputils-ping nginx-light curl tcpdump openssl dnsmasq-base shellcheck valgrind tmux zsh fish groff-base \
+        chromium chromium-driver python3-selenium; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
     done
     [ -n "$missing" ] || return 0
@@ -136,13 +139,13 @@ need_rust() {
 
 scripts_are_sound() {
     local file status=0
-    for file in ./*.sh .ci/run benches/*.sh config/*.sh fuzz/*.sh tests/api/*.sh tests/backend/*.sh tests/netns/*.sh; do
+    for file in ./*.sh .ci/run benches/*.sh config/*.sh fuzz/*.sh tests/api/*.sh tests/backend/*.sh tests/netns/*.sh tests/page/*.sh; do
         bash -n "$file" || status=1
     done
     python3 -c 'import ast, sys; [ast.parse(open(path).read(), path) for path in sys.argv[1:]]' tests/netns/*.py tests/bench/*.py || status=1
     python3 -B -m unittest discover -q -s tests/bench -p "test_*.py" || status=1
     if command -v shellcheck >/dev/null; then
-        shellcheck -x -e SC1091,SC2119,SC2129,SC2015 ./*.sh .ci/run benches/*.sh config/*.sh fuzz/*.sh tests/api/*.sh tests/backend/*.sh tests/netns/*.sh || status=1
+        shellcheck -x -e SC1091,SC2119,SC2129,SC2015 ./*.sh .ci/run benches/*.sh config/*.sh fuzz/*.sh tests/api/*.sh tests/backend/*.sh tests/netns/*.sh tests/page/*.sh || status=1
     fi
     return $status
 }
@@ -209,6 +212,14 @@ api_fuzz() {
     fi
 }
 
+# The page in a real browser.
+page() {
+    step "page" 170 tests/page/run.sh || return
+    if grep -q '^SKIPPED' "$log"; then
+        skip "page in a browser" "$(sed -n 's/^SKIPPED: //p' "$log")"
+    fi
+}
+
 # Each bench once, without figures; and instructions, which are the same on any machine.
 parts() {
     step "benches" 600 cargo bench --quiet --bench parts -- --test || return
@@ -227,6 +238,7 @@ dependencies
 if [ -z "$fast" ]; then
     real_traffic
     api_fuzz
+    page
     backend_scripts
     fuzz_smoke
     if as_root true 2>/dev/null; then

@@ -31,6 +31,7 @@ python=/usr/bin/python3
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/tidegate-page.XXXXXX") || exit 1
 running=""
+# shellcheck disable=SC2317 # called by the trap
 cleanup() {
     [ -z "$running" ] || kill "$running" 2>/dev/null
     [ -z "$running" ] || wait "$running" 2>/dev/null

@@ -296,7 +296,7 @@ fn what_is_not_served_gets_an_error_as_json() {
     let huge = "x".repeat((1 << 20) + 1);
     let cases = [
         ("GET", "/v1/nothing", "", 404),
-        ("GET", "/", "", 404),
+        ("POST", "/page.js", "", 405),
         ("POST", "/v1/workers", "", 405),
         ("GET", "/v1/reload", "", 405),
         ("GET", "/v1/connections?limit=many", "", 400),
