@@ -61,6 +61,14 @@ impl Screen {
         }
     }
 
+    /// The number of the process that the shell has started.
+    fn child(&self) -> String {
+        let pane = String::from_utf8(self.tmux(&["list-panes", "-F", "#{pane_pid}"]).stdout).unwrap();
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", pane.trim())).unwrap();
+        assert_eq!(children.split_whitespace().count(), 1, "{children}");
+        children.trim().to_owned()
+    }
+
     /// Starts `top` in the shell.
     fn top(&self, setup: &Setup) {
         let binary = env!("CARGO_BIN_EXE_tidegate");
@@ -148,11 +156,25 @@ fn top_outlives_the_balancer_and_ends_by_signal() {
     let _running = setup.start(&[]);
     let text = screen.wait(" live");
     assert!(!text.contains("NO ANSWER"), "{text}");
-    let pane = String::from_utf8(screen.tmux(&["list-panes", "-F", "#{pane_pid}"]).stdout).unwrap();
-    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", pane.trim())).unwrap();
-    assert_eq!(children.split_whitespace().count(), 1, "{children}");
-    assert!(Command::new("kill").args(["-s", "TERM", children.trim()]).status().unwrap().success());
+    assert!(Command::new("kill").args(["-s", "TERM", &screen.child()]).status().unwrap().success());
     screen.assert_intact("after the signal");
+}
+
+#[test]
+fn top_ends_with_its_terminal() {
+    let setup = Setup::new(1, &sections("net_null0", "gre"));
+    let Some(screen) = Screen::open(&setup) else { return };
+    let _running = setup.start(&[]);
+    screen.top(&setup);
+    let pid = screen.child();
+    assert!(screen.tmux(&["kill-server"]).status.success());
+    let end = Instant::now() + PATIENCE;
+    // One that nobody has waited for yet has no memory any more.
+    let lives = || std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
+    while lives() {
+        assert!(Instant::now() < end, "{pid} goes on without a terminal");
+        std::thread::sleep(Duration::from_millis(30));
+    }
 }
 
 #[test]

@@ -33,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long keys are waited for before something else is looked at.
 const KEY_WAIT: Duration = Duration::from_millis(50);
 
+/// From a signal to the end.
+const END_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// What comes from elsewhere than the keyboard.
 enum Message {
     Round(Box<Round>),
@@ -177,6 +180,10 @@ fn end_on_signals(sender: Sender<Message>) -> Result<(), Failure> {
             }
         });
         _ = sender.send(Message::End);
+        // Whoever waits for keys of a terminal that is gone may wait for ever, and busily.
+        std::thread::sleep(END_TIME_MAX);
+        ratatui::restore();
+        std::process::exit(1);
     });
     Ok(())
 }
