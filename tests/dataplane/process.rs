@@ -40,6 +40,8 @@ impl Setup {
         writeln!(config, "[dataplane]\nworkers = {workers}\nconnections = 20_000\nmbufs = 16384").unwrap();
         writeln!(config, "eal = [\"--no-huge\", \"-m\", \"256\", \"--no-pci\"]\nidle = \"sleep\"").unwrap();
         writeln!(config, "[control]\nsocket = \"{}\"\ngrace = \"0s\"", dir.path().join("api").display()).unwrap();
+        // What one test does to a backend is no other one's business.
+        writeln!(config, "state_file = \"{}\"", dir.path().join("state.json").display()).unwrap();
         config.push_str(sections);
         let setup = Self { dir, config };
         setup.write_config(&setup.config);

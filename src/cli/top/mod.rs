@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
+use rustix::event::{PollFd, PollFlags};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::client::Client;
@@ -33,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long keys are waited for before something else is looked at.
 const KEY_WAIT: Duration = Duration::from_millis(50);
 
-/// From a signal to the end.
+/// From a signal, or the end of the terminal, to the end.
 const END_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// What comes from elsewhere than the keyboard.
@@ -59,6 +60,7 @@ pub fn top(socket: Option<PathBuf>) -> Result<(), Failure> {
     app.take(Round::ask(&client())?);
     let (sender, inbox) = unbounded();
     end_on_signals(sender.clone())?;
+    end_with_the_terminal(sender.clone());
     let (asking, answers) = (client(), sender.clone());
     std::thread::spawn(move || ask_again_and_again(&asking, &answers));
     let command = |request| {
@@ -179,11 +181,30 @@ fn end_on_signals(sender: Sender<Message>) -> Result<(), Failure> {
                 _ = interrupt.recv() => (),
             }
         });
-        _ = sender.send(Message::End);
-        // Whoever waits for keys of a terminal that is gone may wait for ever, and busily.
-        std::thread::sleep(END_TIME_MAX);
-        ratatui::restore();
-        std::process::exit(1);
+        leave(&sender);
     });
     Ok(())
+}
+
+/// A terminal that has hung up ends the view, too, where no signal says so.
+fn end_with_the_terminal(sender: Sender<Message>) {
+    std::thread::spawn(move || {
+        let input = std::io::stdin();
+        loop {
+            // Nothing is asked for: that it has hung up is always told.
+            let mut watched = [PollFd::new(&input, PollFlags::empty())];
+            match rustix::event::poll(&mut watched, None) {
+                Err(rustix::io::Errno::INTR) => (),
+                _ => return leave(&sender),
+            }
+        }
+    });
+}
+
+/// Has the view end, and sees to it: whoever waits for keys of a terminal that is gone may wait for ever, and busily.
+fn leave(sender: &Sender<Message>) {
+    _ = sender.send(Message::End);
+    std::thread::sleep(END_TIME_MAX);
+    ratatui::restore();
+    std::process::exit(1);
 }
