@@ -168,6 +168,7 @@ fn every_call_is_known_to_the_help() {
         named,
         BTreeSet::from([
             "backend",
+            "capture",
             "check",
             "completions",
             "explain",

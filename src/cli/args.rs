@@ -6,6 +6,7 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCandidates;
 
+use super::capture::Capture;
 use super::color::Color;
 use super::completion;
 use crate::control::status::CONFIRM_S_MAX;
@@ -82,6 +83,8 @@ pub enum Command {
         #[arg(long, env = "TIDEGATE_CONFIRM", value_name = "SECONDS", value_parser = window)]
         confirm: Option<u32>,
     },
+    /// Show packets of a running tidegate as they come and as they leave, with what was decided
+    Capture(Capture),
     /// Let a reload stay that waits for its confirmation
     Confirm,
     /// Take a reload back that waits for its confirmation

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -62,6 +62,69 @@ impl Client {
         serde_json::from_str(&answer).map_err(strange)
     }
 
+    /// The body of the answer to a request without one.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn exchange(&self, method: Method, path: &str) -> Result<String, Failure> {
+        self.send(Request::builder().method(method).uri(path).header("host", "tidegate").body(Full::default()))
+    }
+
+    /// Gives the answer to a POST of `body` to `each`, piece by piece, until it ends. After Ctrl-C a DELETE asks for the
+    /// end, so that what comes is whole; after another one the process ends.
+    ///
+    /// # Errors
+    /// Why there is no answer, or why it is not whole; what `each` failed with.
+    pub fn stream(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        mut each: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let failed = |error: &dyn std::fmt::Display| Failure::running(format!("error: {path}: {error}"));
+        let body = serde_json::to_vec(body).map_err(|error| failed(&error))?;
+        let request = Request::post(path).header("host", "tidegate").header("content-type", "application/json");
+        let request = request.body(Full::<Bytes>::from(body)).map_err(|error| failed(&error))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| failed(&error))?.block_on(async {
+            let (stream, _) = self.connect().await?;
+            let (mut sender, connection) =
+                http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
+            tokio::spawn(connection);
+            let mut response = sender.send_request(request).await.map_err(|error| failed(&error))?;
+            if !response.status().is_success() {
+                let body = Limited::new(response.body_mut(), ANSWER_BYTES_MAX).collect().await;
+                let body = body.map_err(|error| failed(&error))?.to_bytes();
+                return Err(refusal(response.status(), String::from_utf8_lossy(&body).into_owned()));
+            }
+            let mut asked = false;
+            loop {
+                let frame = tokio::select! {
+                    frame = response.frame() => frame,
+                    _ = tokio::signal::ctrl_c(), if !asked => {
+                        asked = true;
+                        self.ask_to_end(path).await?;
+                        continue;
+                    }
+                    _ = tokio::signal::ctrl_c(), if asked => return Err(failed(&"interrupted, so what was written is not whole")),
+                };
+                match frame {
+                    Some(Ok(frame)) => each(frame.data_ref().map(|data| &data[..]).unwrap_or_default())?,
+                    Some(Err(error)) => return Err(failed(&format!("the running tidegate has ended: {error}"))),
+                    None => return Ok(()),
+                }
+            }
+        })
+    }
+
+    async fn ask_to_end(&self, path: &str) -> Result<(), Failure> {
+        let (stream, _) = self.connect().await?;
+        let request = Request::delete(path).header("host", "tidegate").body(Full::default());
+        let failed = |error: AnyError| Failure::running(format!("error: {path}: {error}"));
+        exchange(stream, request.map_err(|error| failed(error.into()))?).await.map_err(failed)?;
+        Ok(())
+    }
+
     fn send(&self, request: hyper::http::Result<Request<Full<Bytes>>>) -> Result<String, Failure> {
         let request = request.map_err(|error| Failure::running(format!("error: {error}")))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -79,13 +142,7 @@ impl Client {
         if status.is_success() {
             return Ok(body);
         }
-        let said = serde_json::from_str::<ApiError>(&body).map_or(body, |answer| answer.error);
-        Err(match status {
-            StatusCode::UNPROCESSABLE_ENTITY => Failure::configuration(said),
-            // Who was named is not there.
-            StatusCode::NOT_FOUND => Failure::usage(format!("error: {said}")),
-            _ => Failure::running(format!("error: {said}")),
-        })
+        Err(refusal(status, body))
     }
 
     async fn connect(&self) -> Result<(UnixStream, PathBuf), Failure> {
@@ -107,6 +164,16 @@ impl Client {
             }
         }
         Err(nobody(&tried))
+    }
+}
+
+fn refusal(status: StatusCode, body: String) -> Failure {
+    let said = serde_json::from_str::<ApiError>(&body).map_or(body, |answer| answer.error);
+    match status {
+        StatusCode::UNPROCESSABLE_ENTITY => Failure::configuration(said),
+        // Who was named is not there.
+        StatusCode::NOT_FOUND => Failure::usage(format!("error: {said}")),
+        _ => Failure::running(format!("error: {said}")),
     }
 }
 

@@ -103,6 +103,15 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ("confirm", &[("tidegate reload new.toml --confirm 60 && check-it && tidegate confirm", "keep it if it is good")]),
     ("rollback", &[("tidegate rollback", "at once, not at the end of the time")]),
     (
+        "capture",
+        &[
+            ("tidegate capture host 192.0.2.10 and tcp port 80", "a line a packet, with what was decided"),
+            ("tidegate capture drop", "what is dropped, and why"),
+            ("tidegate capture -w web.pcapng -c 1000 port 80", "a file of 1000 packets, before and after"),
+            ("tidegate capture -w - | tshark -r -", "into another program"),
+        ],
+    ),
+    (
         "completions",
         &[
             ("source <(tidegate completions bash)", "in ~/.bashrc; zsh: in ~/.zshrc, with zsh"),

@@ -2,6 +2,7 @@
 
 mod args;
 mod backend;
+mod capture;
 mod client;
 mod color;
 mod completion;
@@ -81,6 +82,7 @@ fn dispatch(args: Args) -> Result<(), Failure> {
         Command::Explain(explain) => explain::explain(&explain, &Client::new(socket)),
         Command::Show(show) => show::show(&show, &Client::new(socket)),
         Command::Backend { action } => backend::backend(action, &Client::new(socket)),
+        Command::Capture(capture) => capture::capture(capture, &Client::new(socket)),
         Command::Plan(plan) => plan::plan(&plan, &Client::new(socket)),
         Command::Reload { file, confirm } => reload::reload(file.as_deref(), confirm, &Client::new(socket)),
         Command::Confirm => reload::confirm(&Client::new(socket)),

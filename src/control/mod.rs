@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod by_backend;
+pub mod capture;
 pub mod checksums;
 pub mod commands;
 pub mod compile;

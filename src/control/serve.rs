@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use super::api::{self, Door, Places, SocketError, TcpError};
+use super::capture::Captures;
 use super::config::{self, Config, Identity};
 use super::confirm::RollbackError;
 use super::edit::{self, EditError, Edited, Staged};
@@ -62,6 +63,8 @@ pub struct Shared {
     door: Door,
     identity: Mutex<Option<Identity>>,
     vitals: Mutex<Vitals>,
+    /// Who looks on.
+    pub captures: Arc<Captures>,
 }
 
 /// What the loop saw of the workers, for whoever must not wait for the manager.
@@ -84,6 +87,7 @@ impl Shared {
             door: Door::new(api),
             identity: Mutex::new(api.identity.clone()),
             vitals: Mutex::new(Vitals { looked: std::time::Instant::now(), stalled: Vec::new() }),
+            captures: Arc::default(),
             manager: Mutex::new(manager),
         })
     }

@@ -20,6 +20,10 @@ impl Packet for Mbuf {
         Mbuf::frame_len(self)
     }
 
+    fn copy_out(&self, out: &mut [u8]) -> usize {
+        Mbuf::copy_out(self, 0, out)
+    }
+
     #[inline]
     fn grow_front(&mut self, n: usize) -> bool {
         self.prepend(n)

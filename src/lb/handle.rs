@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crossbeam::channel::Sender;
 use crossbeam::queue::ArrayQueue;
 
+use super::capture::Eye;
+use super::clock::Now;
 use super::counters::Counters;
 use super::excerpt::{Excerpt, Question};
 use super::ids::WorkerId;
@@ -31,6 +33,13 @@ pub enum Request {
         question: Arc<Question>,
         /// Where the answer goes.
         reply: Sender<Box<Excerpt>>,
+    },
+    /// Somebody wants to look at packets, or no more.
+    Capture {
+        /// What to look with from now on.
+        eye: Option<Box<Eye>>,
+        /// Where what it looked with until now goes, and the time by its clock.
+        reply: Sender<(Option<Box<Eye>>, Now)>,
     },
     /// The worker's neighbours.
     Neighbors {

@@ -2,6 +2,7 @@
 //! Only its memory comes from the operating system, once, at start.
 
 mod arch;
+pub mod capture;
 pub mod clients;
 pub mod clock;
 pub mod connection;

@@ -20,6 +20,13 @@ pub trait Packet {
     /// Length of the whole frame in bytes, all pieces together.
     fn frame_len(&self) -> usize;
 
+    /// Copies the beginning of the frame, from all pieces, and says how many bytes that were.
+    fn copy_out(&self, out: &mut [u8]) -> usize {
+        let bytes = self.bytes();
+        out.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        bytes.len().min(out.len())
+    }
+
     /// Fetches what a header that is put before the packet will be written to; has no effect but time.
     #[inline]
     fn prefetch_front(&self) {}

@@ -16,6 +16,7 @@ pub mod ipv6;
 pub mod packet_sum;
 pub mod parse;
 pub mod pcap;
+pub mod pcapng;
 pub mod protocol;
 pub mod proxy;
 pub mod tcp;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tidegate::control::config::Config;
 use tidegate::control::serve::{ServeOptions, serve};
+use tidegate::lb::clock::Now;
 use tidegate::lb::handle::{Request, WorkerHandle};
 use tidegate::lb::ids::BackendId;
 use tidegate::lb::latency::PacketClass;
@@ -110,6 +111,7 @@ fn start() -> Running {
                 Some(Request::Neighbors { reply }) => _ = reply.send(Vec::new()),
                 // Whoever asks hears that nobody answers.
                 Some(Request::Excerpt { .. }) => {}
+                Some(Request::Capture { reply, .. }) => _ = reply.send((None, Now::default())),
                 None => std::thread::sleep(Duration::from_millis(1)),
             }
         }

@@ -3,7 +3,7 @@
 set -u
 cd "$(dirname "$0")" || exit 1
 passed=0 failed=0 skipped=0
-[ $# -gt 0 ] || set -- nat_two_arm nat_one_arm full_nat gre_dsr dsr idle vlan jumbo partial host_path pmtud tunnel_dsr fragments health health_vip backends schedulers journal
+[ $# -gt 0 ] || set -- nat_two_arm nat_one_arm full_nat gre_dsr dsr idle vlan jumbo partial host_path pmtud tunnel_dsr fragments health health_vip backends schedulers journal capture
 for case in "$@"; do
     echo "== $case"
     status=0

@@ -3,6 +3,7 @@
 mod ask;
 mod attempts;
 mod body;
+mod capture;
 mod door;
 mod edits;
 mod openapi;
@@ -47,7 +48,7 @@ const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 32 << 10;
 /// How long a connection may last: the request in work is finished then, and the client connects again.
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(60);
-/// The same of one that follows the events, which is resumed where it was.
+/// The same of one that follows the events, which is resumed where it was, or a capture.
 const FOLLOW_TIME_MAX: Duration = Duration::from_secs(3600);
 /// What a connection gets beyond that to finish.
 const FINISH_TIME_MAX: Duration = Duration::from_secs(10);

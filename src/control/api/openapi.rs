@@ -9,11 +9,13 @@ use utoipa::OpenApi;
 
 use super::door::Right;
 use super::table::{Answer, Body, ROUTES, Route};
-use crate::control::{events, explain, history, plan, status};
+use crate::control::{capture, events, explain, history, plan, status};
 
 /// Bodies by name, with everything that is in them.
 #[derive(OpenApi)]
 #[openapi(components(schemas(
+    capture::CaptureRequest,
+    capture::CaptureStatus,
     events::Event,
     explain::Explanation,
     explain::ExplainRequest,

@@ -33,7 +33,7 @@ const CONNECTIONS_MAX: usize = 1_000_000;
 const WORK_TIME_MAX: Duration = Duration::from_secs(30);
 
 pub(super) type App = State<Arc<Shared>>;
-type Answer = Result<Response, Refusal>;
+pub(super) type Answer = Result<Response, Refusal>;
 
 /// Everything that the API can be asked, each part by those who may.
 pub fn router(shared: Arc<Shared>) -> Router {

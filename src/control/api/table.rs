@@ -6,7 +6,7 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::door::Right::{self, Change, Figures, Open, Private};
 use super::routes::{self, App};
-use super::{edits, openapi, plain, stream};
+use super::{capture, edits, openapi, plain, stream};
 use crate::control::serve::Shared;
 
 /// One method of one path.
@@ -97,7 +97,7 @@ type Handler = fn() -> MethodRouter<Arc<Shared>>;
 const WRITE: &[Parameter] = &[("write", "string", "Present, for the file to have the change as well")];
 
 /// See the module.
-pub static ROUTES: [Route; 28] = [
+pub static ROUTES: [Route; 31] = [
     Route {
         right: Open,
         answer: Answer::Wellness,
@@ -150,6 +150,28 @@ pub static ROUTES: [Route; 28] = [
     Route {
         right: Private,
         ..figures("/v1/neighbors", "Neighbors", "Next hops, as each worker knows them", || get(routes::neighbors))
+    },
+    Route {
+        right: Private,
+        ..figures("/v1/capture", "CaptureStatus", "The capture that runs, or the last one", || get(capture::status))
+    },
+    Route {
+        right: Private,
+        answer: Answer::Text("application/x-pcapng"),
+        errors: &[409, 503],
+        ..change(
+            "/v1/capture",
+            Body::Optional("CaptureRequest"),
+            "",
+            "Packets as they come and as they leave, for as long as the client likes",
+            || post(capture::start),
+        )
+    },
+    Route {
+        method: "delete",
+        right: Private,
+        errors: &[409],
+        ..change("/v1/capture", Body::None, "CaptureStatus", "Ends the capture that runs", || delete(capture::stop))
     },
     Route {
         right: Private,
