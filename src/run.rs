@@ -153,6 +153,21 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     finish(served, running, &ports, &published, started, grace, options.stats.as_deref())
 }
 
+/// What of the machine keeps a configuration from running, or from running well: whether it would not start, what is wrong,
+/// and what mends it.
+pub fn examine(config: &Config) -> Vec<(bool, String, String)> {
+    let cpus = allowed_cpus();
+    let setup = setup(config, &cpus);
+    let found = preflight(&devices(config), setup.buffer_bytes(), has_no_huge(&config.dataplane.eal));
+    let mut found: Vec<_> = found.into_iter().map(|f| (f.severity == Severity::Error, f.what, f.mend)).collect();
+    let workers = config.dataplane.workers.count();
+    if workers > cpus.len() {
+        let what = format!("{workers} workers on {} CPUs: poll loops wait for each other", cpus.len());
+        found.push((false, what, format!("set `dataplane.workers` to {} at most", cpus.len())));
+    }
+    found
+}
+
 /// What the first snapshot was made with, and of beside the file.
 struct Beginning {
     compiler: Compiler,

@@ -171,6 +171,7 @@ fn every_call_is_known_to_the_help() {
             "capture",
             "check",
             "completions",
+            "doctor",
             "explain",
             "man",
             "plan",

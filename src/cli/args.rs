@@ -60,6 +60,8 @@ pub enum Command {
     },
     /// Put packets from capture files through the packet path, without any port, in the captures' own time
     Replay(Replay),
+    /// Say what is wrong, the worst first, and what mends it; exit status 1 if something is
+    Doctor(Doctor),
     /// Explain what becomes of a packet and why, step by step; without --config, in the running tidegate
     Explain(Explain),
     /// Show what a running tidegate does
@@ -167,6 +169,17 @@ pub struct Replay {
     /// Changes on the way, as JSON lines: {"at": 1.5, "backend": "web/b1", "state": "down"}
     #[arg(long, env = "TIDEGATE_EVENTS", value_name = "FILE")]
     pub events: Option<PathBuf>,
+}
+
+/// `tidegate doctor`.
+#[derive(Debug, clap::Args)]
+pub struct Doctor {
+    /// Look at what this file needs on this machine, without running it; without it, the running tidegate is asked
+    #[arg(long, env = "TIDEGATE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, env = "TIDEGATE_JSON", value_parser = FalseyValueParser::new(), action = ArgAction::SetTrue)]
+    pub json: bool,
 }
 
 /// `tidegate explain`.

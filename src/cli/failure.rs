@@ -45,6 +45,11 @@ impl Failure {
         Self { status: CHANGES, message: String::new() }
     }
 
+    /// A look was taken, and something is wrong, which the output says.
+    pub fn found() -> Self {
+        Self { status: RUNNING, message: String::new() }
+    }
+
     /// Whoever read the output has gone, which is no reason for a message.
     pub fn broken_pipe() -> Self {
         Self { status: BROKEN_PIPE, message: String::new() }

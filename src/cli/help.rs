@@ -21,6 +21,13 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "doctor",
+        &[
+            ("tidegate doctor", "what is wrong with the running tidegate"),
+            ("tidegate doctor --config /etc/tidegate.toml", "what keeps the file from running on this machine"),
+        ],
+    ),
+    (
         "explain",
         &[
             (

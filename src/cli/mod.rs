@@ -6,6 +6,7 @@ mod capture;
 mod client;
 mod color;
 mod completion;
+mod doctor;
 mod explain;
 mod failure;
 mod help;
@@ -79,6 +80,7 @@ fn dispatch(args: Args) -> Result<(), Failure> {
             logging::start(log);
             replay::replay(replay)
         }
+        Command::Doctor(doctor) => doctor::doctor(&doctor, &Client::new(socket)),
         Command::Explain(explain) => explain::explain(&explain, &Client::new(socket)),
         Command::Show(show) => show::show(&show, &Client::new(socket)),
         Command::Backend { action } => backend::backend(action, &Client::new(socket)),

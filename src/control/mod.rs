@@ -8,6 +8,7 @@ pub mod commands;
 pub mod compile;
 pub mod config;
 pub mod confirm;
+pub mod doctor;
 mod drains;
 pub mod edit;
 pub mod events;

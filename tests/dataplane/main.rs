@@ -9,6 +9,7 @@ mod frames;
 mod process;
 mod traffic;
 
+mod doctor;
 mod endings;
 mod forwarding;
 mod idle;
