@@ -29,7 +29,7 @@ const CONNECTIONS: usize = 2000;
 /// Without a message, that something is; else why that cannot be told.
 pub fn doctor(args: &Doctor, client: &Client) -> Result<(), Failure> {
     let (found, of) = match &args.config {
-        Some(file) => (examine(file)?, format!("{}, which is not asked to run", file.display())),
+        Some(file) => (examine(file)?, format!("{}, on this machine", file.display())),
         None => {
             let seen = ask(client)?;
             let uptime = crate::control::text::duration(Duration::from_secs_f64(seen.status.uptime_s.clamp(0.0, 1e9)));
