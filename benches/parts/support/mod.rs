@@ -5,6 +5,7 @@ pub mod frames;
 use std::fmt;
 use std::net::IpAddr;
 
+use tidegate::lb::capture::Eye;
 use tidegate::lb::clock::Now;
 use tidegate::lb::connection::Timeouts;
 use tidegate::lb::hash::HashKey;
@@ -257,6 +258,16 @@ impl Rig {
         let Self { shard, snapshot, now, port, packets, verdicts, .. } = self;
         let port = *port;
         process(shard, snapshot, *now, Origin::Port, |_: &HeapPacket| port, packets, verdicts).count
+    }
+
+    /// As [`Self::run`], while somebody looks on.
+    #[inline]
+    pub fn run_seen(&mut self, eye: &mut Eye) -> usize {
+        eye.before(&self.packets);
+        let count = self.run();
+        let port = self.port;
+        eye.after(self.now, &self.packets, &self.verdicts, |_: &HeapPacket| port);
+        count
     }
 
     /// Panics unless every packet of the burst was sent on.
