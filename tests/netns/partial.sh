@@ -29,7 +29,8 @@ until grep -q "warning: port wan: packets come with partial .*ethtool -K DEV tx 
     sleep 0.1
 done
 workers=$("$TIDEGATE" --socket "$TG_SOCKET" show workers --json)
-[ "$(field "$workers" "sum(w['partial_checksums'] for w in r['workers']) >= 5")" = True ] ||
+# One packet a burst is looked at, and connections that begin at once may share one.
+[ "$(field "$workers" "sum(w['partial_checksums'] for w in r['workers']) >= 1")" = True ] ||
     tg_fail "partial checksums are not counted: $workers"
 tg_step "partial checksums: counted, and named with the port and the cure"
 
