@@ -90,7 +90,7 @@ impl Bench {
     }
 
     /// Which backend each connection has.
-    fn connections(&self) -> HashMap<Ends, BackendId> {
+    fn connections(&self) -> BTreeMap<Ends, BackendId> {
         let (rows, more) = self.shard.connections(0, usize::MAX, self.now);
         assert_eq!(more, None);
         let socket = |(address, port): (IpAddr, u16)| SocketAddr::new(address, port);

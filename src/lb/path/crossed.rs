@@ -29,6 +29,13 @@ pub(super) fn known<P: Packet>(
     flow::known_across(at, packet, parsed, key, slot)
 }
 
+/// Whether an IPv4 packet may be of one of these; a service that has taken the place of a removed one does not cross itself.
+#[inline]
+pub(super) fn is_known<A: Family>(at: &At, key: &FiveTuple<A>) -> bool {
+    let is_known = |key| !Ipv6Addr::table(at.shard).is_unknown(at.shard.hasher.hash(&key), &key);
+    at.snapshot.crosses && A::mapped(key).is_some_and(is_known)
+}
+
 /// Whether a packet has to change its IP version to have this five-tuple.
 #[inline]
 pub(super) fn is_across<A: Family>(parsed: &Parsed, new: &FiveTuple<A>) -> bool {

@@ -7,7 +7,7 @@ use super::family::Family;
 use super::flow::{self, First};
 use super::nat::{self, End, Place};
 use super::segment::Segment;
-use super::{At, Burst, Meta, Plan, Work, choice};
+use super::{At, Burst, Meta, Plan, Work, choice, crossed};
 use crate::lb::arch::prefetch;
 use crate::lb::clock::Tick;
 use crate::lb::counters::BackendCounters;
@@ -107,7 +107,7 @@ pub(super) fn open<A: Family, P: Packet>(at: &mut At, packet: &P, meta: &mut Met
     let tcp_flags = packet.bytes().get(l3 + A::HEADER_LEN + 13).copied().unwrap_or(0);
     let Ok(service) = flow::service_for(at.snapshot, packet, &key, plan) else { return false };
     // What goes nowhere, or is known after all, must not leave a trace where clients are remembered.
-    if meta.ttl == 0 || !A::table(at.shard).is_unknown(hash, &key) {
+    if meta.ttl == 0 || !A::table(at.shard).is_unknown(hash, &key) || crossed::is_known(at, &key) {
         return false;
     }
     let Ok(Some(first)) = flow::first_packet(key.protocol, tcp_flags, service.mode) else { return false };

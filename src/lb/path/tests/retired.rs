@@ -46,6 +46,28 @@ fn connections_of_a_removed_service_go_on_and_nothing_new_comes_to_it() {
 }
 
 #[test]
+fn a_tunnel_in_the_place_of_a_removed_service_leaves_connections_across_alone() {
+    let services = |name| all_modes().services.into_iter().filter(move |service| &*service.name == name);
+    let across = spec(services("full46").collect());
+    let mut left = retired(across.clone());
+    let (vip, port) = (left.services[0].vip, left.services[0].port);
+    left.services.extend(services("gre44").map(|service| ServiceSpec { vip, port, ..service }));
+    let mut net = Net::new(across);
+    let frame = |n: u16, flags: u8| Frame::tcp(&format!("198.51.100.7:{n}"), "192.0.2.51:80", flags).build();
+    let before: Vec<_> = (0..20).map(|n| ends(net.send(0, &frame(40_000 + n, SYN)).tx().1)).collect();
+    net.reload(left);
+    // The new one's backends are known to be reached, so that what is new to it takes the shortest way.
+    for n in 0..20 {
+        net.send(0, &frame(50_000 + n, SYN)).tx();
+    }
+    for (n, ends_before) in (0..).zip(before) {
+        let sent = net.expect(0, &frame(40_000 + n, ACK), &[("tx", 1)]);
+        assert_eq!(ends(sent.tx().1), ends_before, "client {n}");
+    }
+    assert_eq!(net.active(), 40);
+}
+
+#[test]
 fn replies_of_a_removed_service_go_on_coming_from_the_vip() {
     for (vip, name) in [("192.0.2.10:80", "nat4"), ("192.0.2.50:80", "full4"), ("[2001:db8::51]:80", "full64")] {
         let services: Vec<_> = all_modes().services.into_iter().filter(|s| &*s.name == name).collect();
