@@ -72,6 +72,11 @@ end_step() {
     wait "$running"
 }
 
+# What the last step says of its failures, once more for those who read the summary alone.
+reasons() {
+    grep -E '^ *FAIL |^FAIL|\.\.\. FAILED$|panicked at|^error' "$log" | awk '{ sub(/^ */, "") } !seen[$0]++ && ++n <= 12 { printf "\n             %s", substr($0, 1, 180) }'
+}
+
 # step NAME SECONDS COMMAND...: its output as it comes, cut off at its own limit and at the limit of all.
 step() {
     local name=$1 limit=$2 start=$SECONDS status=0
@@ -95,7 +100,7 @@ step() {
     esac
     failed=$((failed + 1))
     results="$results
-  FAILED   $name (exit status $status, $((SECONDS - start)) s)"
+  FAILED   $name (exit status $status, $((SECONDS - start)) s)$(reasons)"
     return 1
 }
 

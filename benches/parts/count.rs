@@ -2,12 +2,8 @@
 //!
 //! It is a part of the other benches because linking a second program takes longer than all of the counting.
 
-use std::sync::Arc;
-
 use tidegate::control::capture::parse;
 use tidegate::lb::capture::filter::Filter;
-use tidegate::lb::capture::{Eye, Tap};
-use tidegate::lb::ids::WorkerId;
 
 use crate::support::{Case, Kind, Rig, cases};
 
@@ -26,7 +22,7 @@ pub fn main(words: &[&str]) {
                 eprintln!("count {name} {bursts}: no such case, or not a number; count alone names the cases");
                 std::process::exit(2);
             };
-            run(case, bursts, filter.first().map(|filter| eye(filter)));
+            run(case, bursts, filter.first().map(|filter| parsed(filter)));
         }
         _ => {
             eprintln!("count takes a case, a number of bursts, and perhaps a filter");
@@ -35,29 +31,28 @@ pub fn main(words: &[&str]) {
     }
 }
 
-fn eye(filter: &str) -> Eye {
+fn parsed(filter: &str) -> Filter {
     let expression = parse(filter).unwrap_or_else(|error| panic!("{filter}: {error}"));
-    let filter = Filter::new(&expression).unwrap();
-    Eye::new(Arc::new(Tap::new(filter, None, 64, 256)), WorkerId(0))
+    Filter::new(&expression).unwrap()
 }
 
-fn run(case: Case, bursts: usize, mut eye: Option<Eye>) {
+fn run(case: Case, bursts: usize, filter: Option<Filter>) {
     let mut rig = Rig::new(case, FLOWS);
+    if let Some(filter) = filter {
+        rig.watch(filter);
+    }
     for burst in 0..bursts {
         if case.kind == Kind::New && burst % rig.bursts() == 0 {
             rig.forget();
         }
         rig.load(burst);
-        counted(&mut rig, eye.as_mut());
+        counted(&mut rig);
         rig.check();
     }
 }
 
 /// The only function whose instructions count.
 #[inline(never)]
-fn counted(rig: &mut Rig, eye: Option<&mut Eye>) {
-    std::hint::black_box(match eye {
-        Some(eye) => rig.run_seen(eye),
-        None => rig.run(),
-    });
+fn counted(rig: &mut Rig) {
+    std::hint::black_box(rig.run());
 }

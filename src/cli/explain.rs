@@ -47,7 +47,7 @@ fn live(args: &Explain, client: &Client) -> Result<Vec<Explanation>, Failure> {
     }
     let mut explained: Vec<Explanation> = Vec::new();
     for (port, path) in &args.pcap {
-        let frames = explain::frames(path).map_err(replay::failure)?;
+        let frames = explain::frames(port.as_deref(), path).map_err(replay::failure)?;
         let chosen = match args.frame.map(|number| number as usize) {
             Some(number) if number > frames.len() => {
                 return Err(Failure::usage(format!("error: --frame {number}: there are {} frames", frames.len())));

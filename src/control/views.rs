@@ -12,6 +12,7 @@ use super::status::*;
 use super::text;
 use crate::lb;
 use crate::lb::handle::WorkerHandle;
+use crate::lb::publish::Published;
 use crate::lb::snapshot::Snapshot;
 use crate::lb::verdict::DropReason;
 
@@ -254,6 +255,11 @@ impl Manager {
     /// The workers, for questions that only they can answer.
     pub fn worker_handles(&self) -> Vec<WorkerHandle> {
         self.workers.clone()
+    }
+
+    /// Where workers find the snapshot that is in service.
+    pub fn published(&self) -> std::sync::Arc<Published> {
+        self.published.clone()
     }
 
     /// The newest snapshot.

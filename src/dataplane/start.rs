@@ -340,7 +340,6 @@ impl Common {
             tell: others.map(|(_, heard)| heard.clone()).collect(),
             heard: self.heard.get(own).cloned().unwrap_or_else(|| Arc::new(ArrayQueue::new(1))),
             requests: Arc::new(ArrayQueue::new(REQUESTS_MAX)),
-            eye: None,
             sampler: Sampler::new(latency, self.clock, queues),
             mtus: self.mtus.clone(),
             pool: self.pool.clone(),

@@ -11,7 +11,6 @@ use super::idle::{Idle, Rest};
 use super::sample::{self, Sampler};
 use super::shared::{self, Inlet};
 use super::tx::{Class, Wires, retry};
-use crate::lb::capture::Eye;
 use crate::lb::clock::Now;
 use crate::lb::handle::Request;
 use crate::lb::ids::{PortId, WorkerId};
@@ -65,8 +64,6 @@ pub(super) struct Worker {
     /// Where to tell the others.
     pub tell: Vec<Arc<ArrayQueue<News>>>,
     pub requests: Arc<ArrayQueue<Request>>,
-    /// What it looks at packets with, if anybody asked for them.
-    pub eye: Option<Box<Eye>>,
     pub sampler: Sampler,
     /// Largest IP packet of each port, in bytes.
     pub mtus: Vec<u16>,
@@ -204,13 +201,7 @@ impl Worker {
             let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
             let packets = taken_over.as_mut_slice();
             let shard = &mut self.shard;
-            if let Some(eye) = &mut self.eye {
-                eye.before(packets);
-            }
             let done = path::process(shard, snapshot, now, Origin::Ring, sample::port_of, packets, &mut verdicts);
-            if let Some(eye) = &mut self.eye {
-                eye.after(now, packets, &verdicts, sample::port_of);
-            }
             self.sampler.taken_over(taken_over.as_slice(), &verdicts);
             self.carry_out(taken_over, done, &verdicts, sample::port_of, now, held);
         }
@@ -233,13 +224,7 @@ impl Worker {
         self.sampler.received(&self.shard.counters);
         let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
         let packets = burst.as_mut_slice();
-        if let Some(eye) = &mut self.eye {
-            eye.before(packets);
-        }
         let done = path::process(&mut self.shard, snapshot, now, Origin::Port, port_of, packets, &mut verdicts);
-        if let Some(eye) = &mut self.eye {
-            eye.after(now, packets, &verdicts, port_of);
-        }
         self.shard.counters.rx_packets.add(done.count as u64);
         self.shard.counters.rx_bytes.add(done.bytes);
         self.sampler.decided(&verdicts, &self.shard.counters);
@@ -388,14 +373,8 @@ impl Worker {
             }
             let mut verdicts = [Verdict::Drop(DropReason::NotOurs); BURST];
             let packets = burst.as_mut_slice();
-            if let Some(eye) = &mut self.eye {
-                eye.before(packets);
-            }
             let done =
                 path::process(&mut self.shard, snapshot, now, Origin::Ring, sample::port_of, packets, &mut verdicts);
-            if let Some(eye) = &mut self.eye {
-                eye.after(now, packets, &verdicts, sample::port_of);
-            }
             self.carry_out(burst, done, &verdicts, sample::port_of, now, held);
         }
         held.fragments.expire(&self.shard.counters, now, drop);
@@ -452,7 +431,7 @@ impl Worker {
 
     /// Sends what waited for next hops that answered, and drops what waited for those that did not.
     fn settle(&mut self, now: Now, held: &mut Pending<Mbuf>) {
-        let Self { shard, tx, sampler, pool, mtus, eye, .. } = self;
+        let Self { shard, tx, sampler, pool, mtus, .. } = self;
         let counters = &shard.counters.clone();
         while let Some((slot, answered)) = shard.settled.pop() {
             let mac = if answered { shard.neighbors.mac(slot) } else { None };
@@ -472,7 +451,7 @@ impl Worker {
                     _ => {
                         let reason = DropReason::NeighborUnresolved;
                         counters.drop_one(reason);
-                        if let Some(eye) = eye {
+                        if let Some(eye) = &mut shard.eye {
                             eye.dropped(now, &mbuf, Verdict::Drop(reason), port);
                         }
                     }
@@ -491,7 +470,7 @@ impl Worker {
                 let _ = reply.try_send(Box::new(self.shard.excerpt(&question, now)));
             }
             Request::Capture { eye, reply } => {
-                let before = std::mem::replace(&mut self.eye, eye);
+                let before = std::mem::replace(&mut self.shard.eye, eye);
                 let _ = reply.try_send((before, now));
             }
             Request::Neighbors { reply } => _ = reply.try_send(self.shard.neighbors.rows().collect()),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use super::capture::Eye;
 use super::clients::Clients;
 use super::clock::{Now, Tick};
 use super::connection::{Direction, Phase};
@@ -192,6 +193,8 @@ pub struct Shard {
     pub(super) plans: Box<[Plan]>,
     pub(super) clients: Box<[Probe]>,
     /// Off, every packet takes the long way, which tests hold the short one to.
+    /// What it looks at packets with, if anybody asked for them.
+    pub eye: Option<Box<Eye>>,
     #[cfg(test)]
     pub(super) short_way: bool,
     fragment_ids: FragmentIds,
@@ -257,6 +260,7 @@ impl Shard {
             metas: vec![Meta::default(); super::path::BURST].into_boxed_slice(),
             clients: vec![Probe::default(); super::path::BURST].into_boxed_slice(),
             plans: vec![Plan::default(); super::path::BURST].into_boxed_slice(),
+            eye: None,
             #[cfg(test)]
             short_way: true,
             fragment_ids: FragmentIds::new(config.boot_key.derive(b"fragments"), config.worker),

@@ -1,4 +1,6 @@
-//! Blocks of pcapng files with Ethernet frames (draft-ietf-opsawg-pcapng), appended to a buffer.
+//! Blocks of pcapng files with Ethernet frames (draft-ietf-opsawg-pcapng), appended to a buffer; and [`read`], the way back.
+
+pub mod read;
 
 /// What a file says of one of its interfaces.
 #[derive(Clone, Copy, Debug, Default)]

@@ -4,6 +4,7 @@ import fnmatch
 from dataclasses import dataclass
 
 from adversarial import HASHES
+from capturing import FILTERS
 from figures import short
 
 FLOWS = (1 << 10, 1 << 16, 1 << 19)
@@ -37,6 +38,8 @@ class Case:
     scheduler: str = "maglev"
     # Reloads a second meanwhile.
     reloads: int = 0
+    # What looks on and finds nothing, of capturing.FILTERS.
+    capture: str = ""
 
     @property
     def name(self):
@@ -45,6 +48,7 @@ class Case:
         ending = ("-2w" if self.workers == 2 else "") + ("-placed" if self.is_placed else "")
         ending += "" if self.scheduler == "maglev" else f"-{self.scheduler}"
         ending += f"-reload{self.reloads}" if self.reloads else ""
+        ending += f"-{self.capture}" if self.capture else ""
         return f"{self.mode}-{self.protocol}{self.family}-{self.kind}-{size}{ending}"
 
     @property
@@ -81,6 +85,10 @@ def all_cases():
     yield Case("gre", "udp", 4, "est", FLOWS[2], connections=17_000_000, idle=(1 << 24) - FLOWS[2])
     for mode in ("gre", "nat-both"):
         yield Case(mode, "udp", 4, "est", FLOWS[1], reloads=100)
+    for mode in ("gre", "nat", "nat-both"):
+        for family in (4, 6):
+            for capture in FILTERS:
+                yield Case(mode, "tcp", family, "est", FLOWS[0], capture=capture)
     for flood in FLOODS:
         yield Case("gre", "tcp", 4, flood, FLOWS[1], connections=FLOWS[1])
         yield Case("nat-both", "udp", 4, flood, FLOWS[1], connections=FLOWS[1])

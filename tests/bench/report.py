@@ -23,7 +23,7 @@ def notes(result):
         return "not measured: " + result["skipped"]
     said = []
     for key, words in (("against_ratio", "times as fast as --against"), ("cost", "times the cost of random flows"),
-                       ("reload_cost", "times the cost without reloads"),
+                       ("reload_cost", "times the cost without reloads"), ("capture_cost", "times the cost without a capture"),
                        ("speed_in_flood", "of the speed without a flood")):
         if result.get(key):
             said.append(f"{middle(result[key], 3)} [{bounds(result[key], 3)}] {words}")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import reloads
 import traffic
+from capturing import Capturing
 from figures import ratios, spread
 from machine import mbufs_mib
 from processes import RunError
@@ -51,7 +52,7 @@ class Runner:
     def expected_s(self, case):
         """About how long a case takes."""
         options = self.options
-        compared = bool(options.against) + (case.flood_share > 0 or case.reloads > 0 or case.kind not in traffic.KINDS)
+        compared = bool(options.against) + (case.flood_share > 0 or case.reloads > 0 or bool(case.capture) or case.kind not in traffic.KINDS)
         startup = 1.2 + traffic.packets(case) / 1e6 + case.idle / 2e6
         return options.repeat * ((2 + compared) * (startup + options.warm_up + options.seconds) + options.seconds)
 
@@ -99,8 +100,9 @@ class Runner:
         capture, fill, plain = self.traffic.of(case)
         binary, against = self.options.binary, self.options.against
         sides = {"testpmd": self.run_testpmd, "tidegate": lambda *args: self.run_tidegate(*args, binary, fill)}
-        if case.reloads:
-            sides["plain"] = lambda case, device, runs: self.run_tidegate(replace(case, reloads=0), device, runs, binary, fill, "plain")
+        if case.reloads or case.capture:
+            sides["plain"] = lambda case, device, runs: self.run_tidegate(
+                replace(case, reloads=0, capture=""), device, runs, binary, fill, "plain")
         if plain:
             sides["plain"] = lambda case, _, runs: self.run_tidegate(case, self.device(plain, case.workers), runs, binary, fill, "plain")
         if against:
@@ -110,7 +112,7 @@ class Runner:
             # Every second time in the other order, so that a machine that gets slower is not taken for one side's fault.
             for side in list(sides)[::-1 if turn % 2 else 1]:
                 sides[side](case, self.device(capture, case.workers), runs)
-        beside_plain = "speed_in_flood" if case.flood_share else "reload_cost" if case.reloads else "cost"
+        beside_plain = "speed_in_flood" if case.flood_share else "reload_cost" if case.reloads else "capture_cost" if case.capture else "cost"
         return figures(runs, beside_plain)
 
     def lacking(self, case):
@@ -154,8 +156,13 @@ class Runner:
 
 
     def measure_one(self, tidegate, case, config):
-        """What a tidegate measures, with reloads beside it if the case has them."""
+        """What a tidegate measures, with reloads or a capture beside it if the case has them."""
         options = self.options
+        if case.capture:
+            with Capturing(tidegate.socket_path, case.capture) as running:
+                found = tidegate.measure(options.warm_up, options.seconds)
+                running.check(tidegate.ask("/v1/capture"))
+            return found
         if not case.reloads:
             return tidegate.measure(options.warm_up, options.seconds)
         with open(config, encoding="utf-8") as file:

@@ -7,6 +7,7 @@ import unittest.mock
 
 import adversarial
 import captures
+import capturing
 import cases
 import figures
 import reloads
@@ -69,6 +70,19 @@ class Reloads(unittest.TestCase):
             self.assertEqual(verdicts.check(case, good, stats), [])
             for change in ({"created": 1}, {"drops": {"no_backend": 1}}):
                 self.assertRaisesRegex(RunError, "reloads cost", verdicts.check, case, {**good, **change}, stats)
+
+
+class Capturing(unittest.TestCase):
+    """capturing.py"""
+
+    def test_a_capture_that_finds_something_or_has_ended_is_no_measurement(self):
+        running = capturing.Capturing("/nonexistent", "capture-drop")
+        self.assertRaisesRegex(RunError, "no capture begins", running.__enter__)
+        good = {"running": True, "filter": "drop", "packets": 0, "lost": 0, "limited": 0}
+        running.check(good)
+        for change, said in (({"running": False}, "has ended"), ({"filter": "tcp"}, "has ended"), ({"packets": 1}, "1 packets match"),
+                             ({"lost": 2, "limited": 1}, "3 packets match")):
+            self.assertRaisesRegex(RunError, said, running.check, {**good, **change})
 
 
 class Figures(unittest.TestCase):

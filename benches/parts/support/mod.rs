@@ -4,8 +4,10 @@ pub mod frames;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use tidegate::lb::capture::Eye;
+use tidegate::lb::capture::filter::Filter;
+use tidegate::lb::capture::{Eye, Tap};
 use tidegate::lb::clock::Now;
 use tidegate::lb::connection::Timeouts;
 use tidegate::lb::hash::HashKey;
@@ -260,14 +262,11 @@ impl Rig {
         process(shard, snapshot, *now, Origin::Port, |_: &HeapPacket| port, packets, verdicts).count
     }
 
-    /// As [`Self::run`], while somebody looks on.
-    #[inline]
-    pub fn run_seen(&mut self, eye: &mut Eye) -> usize {
-        eye.before(&self.packets);
-        let count = self.run();
-        let port = self.port;
-        eye.after(self.now, &self.packets, &self.verdicts, |_: &HeapPacket| port);
-        count
+    /// Lets somebody look on from now on.
+    pub fn watch(&mut self, filter: Filter) {
+        let tap = Arc::new(Tap::new(filter, None, 64, 256));
+        tap.adopt(&self.snapshot);
+        self.shard.eye = Some(Box::new(Eye::new(tap, self.shard.worker)));
     }
 
     /// Panics unless every packet of the burst was sent on.

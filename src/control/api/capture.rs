@@ -24,14 +24,14 @@ pub(super) async fn start(
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let request: CaptureRequest = read(body, "{\"filter\": \"tcp port 80\", \"count\": 100}")?.unwrap_or_default();
-    let (workers, snapshot) = {
+    let (workers, published) = {
         let manager = shared.manager();
-        (manager.worker_handles(), manager.snapshot())
+        (manager.worker_handles(), manager.published())
     };
-    let settings = request.settings(&snapshot).map_err(refused)?;
+    let settings = request.settings(&published.current()).map_err(refused)?;
     let runtime = tokio::runtime::Handle::current();
     let captures = shared.captures.clone();
-    let started = blocking(move || capture::start(&captures, settings, workers, &snapshot, &runtime)).await?;
+    let started = blocking(move || capture::start(&captures, settings, workers, published, &runtime)).await?;
     let kind = match request.format {
         Format::Pcapng => "application/x-pcapng",
         Format::Text => "text/plain; charset=utf-8",

@@ -15,7 +15,7 @@ use super::request::{CaptureError, CaptureStatus, Settings};
 use super::slot::{Captures, Claim};
 use crate::lb::capture::{Shot, Tap};
 use crate::lb::handle::WorkerHandle;
-use crate::lb::snapshot::Snapshot;
+use crate::lb::publish::Published;
 
 /// How often what the workers saw is written.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -37,16 +37,19 @@ pub fn start(
     captures: &Arc<Captures>,
     settings: Settings,
     workers: Vec<WorkerHandle>,
-    snapshot: &Arc<Snapshot>,
+    published: Arc<Published>,
     runtime: &tokio::runtime::Handle,
 ) -> Result<Stream, CaptureError> {
     let claim = captures.claim(&settings.text).map_err(CaptureError::Busy)?;
     let tap = Arc::new(Tap::new(settings.filter.clone(), settings.port, settings.slots, settings.frame_bytes));
+    let snapshot = published.current();
+    tap.adopt(&snapshot);
     let clock = eyes::open(&workers, &tap)?;
     let start_ns = unix_ns(SystemTime::now());
-    let output = Output::new(&settings, snapshot, clock, start_ns);
+    let output = Output::new(&settings, &snapshot, clock, start_ns);
     let (sink, stream) = mpsc::channel(CHUNKS_MAX);
-    let course = Course { settings, tap, workers, output, claim, sink, written: 0, bytes: 0 };
+    let generation = snapshot.generation;
+    let course = Course { settings, tap, workers, published, generation, output, claim, sink, written: 0, bytes: 0 };
     runtime.spawn(course.run());
     Ok(stream)
 }
@@ -60,6 +63,9 @@ struct Course {
     settings: Settings,
     tap: Arc<Tap>,
     workers: Vec<WorkerHandle>,
+    published: Arc<Published>,
+    /// Of the snapshot that the tap knows.
+    generation: u64,
     output: Output,
     // Before the sink, so that another capture is possible when the client sees the end of this one.
     claim: Claim,
@@ -105,6 +111,7 @@ impl Course {
             let passed = looked.elapsed();
             looked = Instant::now();
             self.allow(passed);
+            self.adopt();
             end = self.round(until, &asked).await.err();
             self.claim.update(self.status(None));
             if end.is_some() {
@@ -124,6 +131,14 @@ impl Course {
     fn allow(&self, passed: Duration) {
         let count = (self.settings.rate as f64 * passed.as_secs_f64()).ceil() as u64;
         self.tap.allow(count, (self.settings.rate / 10).max(1));
+    }
+
+    /// Lets the workers know whether they have to look twice at all packets of a new snapshot.
+    fn adopt(&mut self) {
+        if let Some(snapshot) = self.published.newer_than(self.generation) {
+            self.generation = snapshot.generation;
+            self.tap.adopt(&snapshot);
+        }
     }
 
     /// Writes what the workers have seen since the last round.

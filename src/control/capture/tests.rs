@@ -11,12 +11,14 @@ use proptest::prelude::*;
 use super::course::Stream;
 use super::*;
 use crate::control::fixture;
+use crate::lb::capture::Eye;
 use crate::lb::capture::filter::Filter;
 use crate::lb::clock::Now;
 use crate::lb::handle::{Request, WorkerHandle};
 use crate::lb::ids::{PortId, WorkerId};
 use crate::lb::packet::HeapPacket;
-use crate::lb::testing::Frame;
+use crate::lb::snapshot::Snapshot;
+use crate::lb::testing::{Frame, all_modes};
 use crate::lb::verdict::{DropReason, Verdict};
 use crate::wire::pcap;
 
@@ -258,7 +260,8 @@ fn looking(worker: &WorkerHandle, verdict: Verdict) {
     let requests = worker.requests.clone();
     std::thread::spawn(move || {
         let frame = HeapPacket::new(&Frame::syn("198.51.100.7:40000", "192.0.2.10:80").build());
-        let mut eye = None;
+        let snapshot = Snapshot::build(all_modes(), None).unwrap();
+        let mut eye: Option<Box<Eye>> = None;
         for turn in 0u64.. {
             if let Some(Request::Capture { eye: next, reply }) = requests.pop() {
                 let before = std::mem::replace(&mut eye, next);
@@ -269,8 +272,8 @@ fn looking(worker: &WorkerHandle, verdict: Verdict) {
                 }
             }
             if let Some(eye) = &mut eye {
-                eye.before(std::slice::from_ref(&frame));
-                eye.after(Now::from_ns(turn), std::slice::from_ref(&frame), &[verdict], |_| PortId(0));
+                eye.before(&snapshot, std::slice::from_ref(&frame), 1);
+                eye.after(Now::from_ns(turn), std::slice::from_ref(&frame), &[verdict], false, |_| PortId(0));
             }
             std::thread::sleep(Duration::from_micros(100));
         }
@@ -295,10 +298,10 @@ impl Running {
     }
 
     fn start(&self, request: &CaptureRequest) -> Result<Stream, CaptureError> {
-        let snapshot = self.manager.snapshot();
-        let settings = request.settings(&snapshot)?;
+        let published = self.manager.published();
+        let settings = request.settings(&published.current())?;
         let _inside = self.runtime.enter();
-        start(&self.captures, settings, self.workers.clone(), &snapshot, self.runtime.handle())
+        start(&self.captures, settings, self.workers.clone(), published, self.runtime.handle())
     }
 
     /// All that comes, and what is said of it.
@@ -377,9 +380,9 @@ fn a_worker_that_does_not_answer_is_named_and_the_place_is_free_again() {
     let mut workers = running.workers.clone();
     let last = workers.last_mut().unwrap();
     last.requests = Arc::new(crossbeam::queue::ArrayQueue::new(1));
-    let snapshot = running.manager.snapshot();
-    let settings = request("").settings(&snapshot).unwrap();
-    let error = start(&running.captures, settings, workers, &snapshot, running.runtime.handle()).unwrap_err();
+    let published = running.manager.published();
+    let settings = request("").settings(&published.current()).unwrap();
+    let error = start(&running.captures, settings, workers, published, running.runtime.handle()).unwrap_err();
     assert!(error.to_string().contains(&format!("worker {} does not answer", id.0)), "{error}");
     assert!(!running.captures.status().running && running.captures.claim("").is_ok());
 }

@@ -80,12 +80,12 @@ pub struct Left {
     pub changes: Vec<Change>,
 }
 
-/// The frames of a capture, as an [`ExplainRequest`] has them.
+/// The frames of a capture that came by a port, as an [`ExplainRequest`] has them.
 ///
 /// # Errors
 /// It cannot be read.
-pub fn frames(path: &Path) -> Result<Vec<String>, ReplayError> {
-    Ok(captured(path)?.iter().map(|frame| hex(frame)).collect())
+pub fn frames(port: Option<&str>, path: &Path) -> Result<Vec<String>, ReplayError> {
+    Ok(captured(port, path)?.iter().map(|frame| hex(frame)).collect())
 }
 
 fn hex(frame: &[u8]) -> String {

@@ -10,6 +10,8 @@ use crate::lb::ids::PortId;
 use crate::lb::path::BURST;
 use crate::lb::vlan::Vlans;
 use crate::wire::pcap::{Reader, Resolution, Writer};
+use crate::wire::pcapng::read::is_pcapng;
+use crate::wire::pcapng::{self, Direction};
 
 /// All packets that come in, in order of time.
 pub(in crate::control) struct Inputs {
@@ -37,7 +39,7 @@ impl Inputs {
         for (port, path) in by_port(config, files, "--in")? {
             // A capture is of a wire, and has the frames of all ports that share it.
             let vlans = Vlans::new(sharing(config, port).map(|id| (vlan(config, id), id)));
-            inputs.read(port, vlans.as_ref(), path)?;
+            inputs.read(config, port, vlans.as_ref(), path)?;
         }
         // Stable: packets with the same time keep the order of ports and of the captures.
         inputs.packets.sort_by_key(|p| p.timestamp_ns);
@@ -55,8 +57,11 @@ impl Inputs {
     }
 
     /// `vlans` tells the ports apart that share the device.
-    fn read(&mut self, port: PortId, vlans: Option<&Vlans>, path: &Path) -> Result<(), ReplayError> {
-        each_record(path, |timestamp_ns, frame| {
+    fn read(&mut self, config: &Config, port: PortId, vlans: Option<&Vlans>, path: &Path) -> Result<(), ReplayError> {
+        let own = config.ports.get(port.index()).map_or("", |port| &port.name);
+        // Our own captures have all ports in one file.
+        let is_own = |name: &str| name == own || config.ports.iter().all(|port| port.name != name);
+        each_record(path, is_own, |timestamp_ns, frame| {
             self.nanoseconds |= !timestamp_ns.is_multiple_of(1000);
             let port = vlans.map_or(port, |vlans| vlans.port_of(frame));
             self.packets.push(Input { timestamp_ns, port, frame: frame.to_vec() });
@@ -85,23 +90,42 @@ impl Inputs {
     }
 }
 
-/// The frames of a capture, whatever port they came by.
-pub(in crate::control) fn captured(path: &Path) -> Result<Vec<Vec<u8>>, ReplayError> {
+/// The frames of a capture: those that came by `port` if it tells its ports apart and has that one, else all of them.
+pub(in crate::control) fn captured(port: Option<&str>, path: &Path) -> Result<Vec<Vec<u8>>, ReplayError> {
     let mut frames = Vec::new();
-    each_record(path, |_, frame| frames.push(frame.to_vec()))?;
+    let mut named = false;
+    each_record(path, |name| port == Some(name), |_, _| named = true)?;
+    each_record(path, |name| !named || port == Some(name), |_, frame| frames.push(frame.to_vec()))?;
     Ok(frames)
 }
 
-fn each_record(path: &Path, mut each: impl FnMut(u64, &[u8])) -> Result<(), ReplayError> {
+/// Frames that came, of interfaces that `is_wanted` is true of; interfaces have names in pcapng files alone.
+fn each_record(
+    path: &Path,
+    is_wanted: impl Fn(&str) -> bool,
+    mut each: impl FnMut(u64, &[u8]),
+) -> Result<(), ReplayError> {
     let bytes = std::fs::read(path).map_err(|source| ReplayError::Read {
         path: path.to_owned(),
         source,
         wanted: "a capture",
     })?;
+    if is_pcapng(&bytes) {
+        let failed = |source| ReplayError::Pcapng { path: path.to_owned(), source };
+        let mut reader = pcapng::read::Reader::new(&bytes).map_err(failed)?;
+        while let Some(record) = reader.next_record().map_err(failed)? {
+            if record.direction != Some(Direction::Out) && is_wanted(record.interface) {
+                each(record.timestamp_ns, record.data);
+            }
+        }
+        return Ok(());
+    }
     let failed = |source| ReplayError::Capture { path: path.to_owned(), source };
     let mut reader = Reader::new(bytes.as_slice()).map_err(failed)?;
     while let Some(record) = reader.next_record().map_err(failed)? {
-        each(record.timestamp_ns, record.data);
+        if is_wanted("") {
+            each(record.timestamp_ns, record.data);
+        }
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use super::stats::Stats;
 use crate::lb::table::OutOfMemory;
 use crate::wire::ethernet::MacAddr;
 use crate::wire::pcap::PcapError;
+use crate::wire::pcapng::read::PcapngError;
 pub(super) use captures::{Inputs, Outputs, captured};
 pub(super) use engine::Engine;
 use frame::Arrived;
@@ -100,6 +101,14 @@ pub enum ReplayError {
         /// Why.
         source: PcapError,
     },
+    /// A pcapng capture cannot be read.
+    #[error("{path}: {source}; `editcap -F pcap` may save what is whole, or name another capture")]
+    Pcapng {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: PcapngError,
+    },
     /// An event cannot be carried out.
     #[error("{path}:{line}: {message}")]
     Event {
@@ -132,7 +141,6 @@ fn mend(error: &PcapError) -> String {
             format!("`head -c {offset}` of the file is a whole capture of what is before it")
         }
         PcapError::LinkType(_) => "capture on one interface, as with `tcpdump -i eth0`".to_owned(),
-        PcapError::Pcapng => "then replay that".to_owned(),
         _ => "name a capture, for example one made with `pktgen pcap` or `tcpdump -w`".to_owned(),
     }
 }

@@ -133,7 +133,6 @@ impl Bench {
                 heard: Arc::new(ArrayQueue::new(16)),
                 tell: Vec::new(),
                 requests: Arc::new(ArrayQueue::new(1)),
-                eye: None,
                 sampler: Sampler::new(Arc::new(Latency::default()), clock, 1),
                 pool: pool.clone(),
                 host: None,

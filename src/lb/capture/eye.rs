@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::filter::{kind, kind_of};
-use super::{Shot, Tap};
+use super::{Glance, Shot, Tap};
 use crate::lb::clock::Now;
 use crate::lb::ids::{PortId, WorkerId};
 use crate::lb::packet::Packet;
 use crate::lb::path::BURST;
+use crate::lb::snapshot::Snapshot;
 use crate::lb::verdict::Verdict;
 
 /// Bytes that are kept of each packet in case that it matches only when it leaves: all headers that are rewritten.
@@ -23,6 +24,11 @@ pub struct Eye {
     seen: [Seen; BURST],
     /// Which of `seen` are something, as bits.
     any: u32,
+    /// Of which packets the beginning is kept, as bits.
+    kept: u32,
+    /// What the tap's `rewritten` said of the burst.
+    sees_rewritten: bool,
+    sees_long_way: bool,
     /// A slot that was taken in vain.
     spare: Option<Box<Shot>>,
 }
@@ -51,7 +57,17 @@ impl Eye {
     /// For one worker.
     pub fn new(tap: Arc<Tap>, worker: WorkerId) -> Self {
         let heads = Box::new([Head { bytes: [0; HEAD_BYTES], copied: 0, frame_len: 0 }; BURST]);
-        Self { tap, worker, heads, seen: Default::default(), any: 0, spare: None }
+        Self {
+            tap,
+            worker,
+            heads,
+            seen: Default::default(),
+            any: 0,
+            kept: 0,
+            sees_rewritten: false,
+            sees_long_way: false,
+            spare: None,
+        }
     }
 
     /// Gives all slots back, at the end.
@@ -61,46 +77,99 @@ impl Eye {
         copies.chain(self.spare.take()).for_each(|shot| self.tap.give_back(shot));
     }
 
-    /// Looks at a burst as it came.
+    /// What can be said of a packet at first sight; `None` if it will do to look at it when it has its verdict, because it is
+    /// then as it came.
+    #[inline]
+    pub(in crate::lb) fn glance(&self) -> Option<&Glance> {
+        let filter = &self.tap.filter;
+        (filter.kinds & !kind::UNCHANGED != 0).then(|| filter.glance())
+    }
+
+    /// Looks at a burst as it came; `may` has at least those that match as they came, as bits.
     #[inline(never)]
-    pub fn before<P: Packet>(&mut self, packets: &[P]) {
-        let tap = &self.tap;
-        let changes = tap.filter.kinds & !kind::UNCHANGED != 0;
-        if !changes {
-            // What it is after will be as it came.
-            return;
+    pub fn before<P: Packet>(&mut self, snapshot: &Snapshot, packets: &[P], may: u32) {
+        let is_known = self.tap.rewritten.knows(snapshot);
+        self.sees_rewritten = self.tap.rewritten.is_any();
+        self.sees_long_way = self.tap.rewritten.is_any_on_the_long_way();
+        if !is_known {
+            (0..).zip(packets).for_each(|(at, packet)| self.keep(at, packet));
         }
-        for (at, (packet, head)) in packets.iter().zip(&mut *self.heads).enumerate() {
-            let bytes = packet.bytes();
-            head.frame_len = packet.frame_len();
-            head.keep(bytes);
-            if tap.filter.may_match(bytes, head.frame_len) {
-                let slot = self.spare.take().or_else(|| tap.slot());
-                let seen = match slot {
+        for at in bits(may) {
+            let Some(packet) = packets.get(at) else { continue };
+            self.keep(at, packet);
+            let Self { tap, seen, any, spare, .. } = self;
+            let Some(place) = seen.get_mut(at) else { continue };
+            if tap.filter.may_match(packet.bytes(), packet.frame_len()) {
+                *any |= 1 << at;
+                *place = match spare.take().or_else(|| tap.slot()) {
                     Some(mut shot) => {
                         shot.before.copy(packet);
                         Seen::Copy(shot)
                     }
                     None => Seen::NoSlot,
                 };
-                self.any |= 1 << at;
-                if let Some(place) = self.seen.get_mut(at) {
-                    *place = seen;
-                }
             }
         }
     }
 
-    /// Looks at the same burst with its verdicts, before the packets go.
+    /// Whether some packets that take the short way may match as they leave.
+    #[inline]
+    pub(in crate::lb) fn sees_rewritten(&self) -> bool {
+        self.sees_rewritten
+    }
+
+    /// Whether packets may that go to or come from the backend in a slot.
+    #[inline]
+    pub(in crate::lb) fn may_match_rewritten(&self, slot: u32) -> bool {
+        self.tap.rewritten.has(slot)
+    }
+
+    /// [`keep`](Self::keep)s a TCP or UDP packet that is about to take the long way, if it may match then.
+    #[inline]
+    pub(in crate::lb) fn keep_flow<P: Packet>(&mut self, at: usize, packet: &P) {
+        if self.sees_long_way {
+            self.keep(at, packet);
+        }
+    }
+
+    /// Keeps the beginning of a packet that is about to be rewritten, and may match then.
     #[inline(never)]
-    pub fn after<P: Packet>(&mut self, now: Now, packets: &[P], verdicts: &[Verdict], port_of: impl Fn(&P) -> PortId) {
-        let any = std::mem::take(&mut self.any);
+    pub(in crate::lb) fn keep<P: Packet>(&mut self, at: usize, packet: &P) {
+        if self.kept & 1 << at == 0
+            && let Some(head) = self.heads.get_mut(at)
+        {
+            head.keep(packet.bytes(), packet.frame_len());
+            self.kept |= 1 << at;
+        }
+    }
+
+    /// Looks at the same burst with its verdicts, before the packets go. `all_sent` if all of them took the short way.
+    #[inline(never)]
+    pub fn after<P: Packet>(
+        &mut self,
+        now: Now,
+        packets: &[P],
+        verdicts: &[Verdict],
+        all_sent: bool,
+        port_of: impl Fn(&P) -> PortId,
+    ) {
+        let (any, kept) = (std::mem::take(&mut self.any), std::mem::take(&mut self.kept));
         let kinds = self.tap.filter.kinds;
-        for (at, (packet, &verdict)) in packets.iter().zip(verdicts).enumerate() {
-            let kind = kind_of(verdict);
+        let may = match kinds & !kind::UNCHANGED {
+            0 if all_sent => 0,
+            0 => of_kinds(verdicts, kinds),
+            // All others match as they came, or not at all.
+            _ => kept,
+        };
+        let glance = self.tap.filter.glance();
+        let hits = |&at: &usize| packets.get(at).is_some_and(|packet| glance.may_match(packet.bytes()));
+        let hits = bits(may & !any).filter(hits).fold(0, |hits, at| hits | 1 << at);
+        for at in bits(hits | any) {
+            let (Some(packet), Some(&verdict)) = (packets.get(at), verdicts.get(at)) else { continue };
             if any & 1 << at != 0 {
                 self.decided(at, packet, verdict, now, &port_of);
-            } else if kind & kinds != 0 && self.tap.filter.matches_at_last(packet.bytes(), packet.frame_len(), verdict)
+            } else if kind_of(verdict) & kinds != 0
+                && self.tap.filter.matches(packet.bytes(), packet.frame_len(), verdict)
             {
                 self.matches_late(at, packet, verdict, now, &port_of);
             }
@@ -199,18 +268,31 @@ impl Eye {
 }
 
 impl Head {
-    #[inline]
-    fn keep(&mut self, bytes: &[u8]) {
+    /// Lengths are known beforehand wherever frames have one of the usual, so that all of it is a few wide loads.
+    #[inline(always)]
+    fn keep(&mut self, bytes: &[u8], frame_len: usize) {
+        self.frame_len = frame_len;
         if let Some(first) = bytes.first_chunk::<HEAD_BYTES>() {
             self.bytes = *first;
             self.copied = HEAD_BYTES;
-        } else if let (Some(first), Some(room)) = (bytes.first_chunk::<60>(), self.bytes.first_chunk_mut::<60>()) {
-            // Short frames are as long as this, or nearly.
-            *room = *first;
-            self.copied = bytes.len();
-            self.bytes.iter_mut().zip(bytes).skip(60).for_each(|(to, from)| *to = *from);
         } else {
-            self.copied = bytes.len();
+            self.keep_short(bytes);
+        }
+    }
+
+    #[inline(never)]
+    fn keep_short(&mut self, bytes: &[u8]) {
+        self.copied = bytes.len();
+        let (first, last) = (bytes.first_chunk::<48>(), bytes.last_chunk::<48>());
+        let rest = bytes.len().checked_sub(48);
+        let room = rest.and_then(|rest| self.bytes.get_mut(rest..)?.first_chunk_mut::<48>());
+        if let (Some(first), Some(last), Some(room)) = (first, last, room) {
+            // One over the other.
+            *room = *last;
+            if let Some(room) = self.bytes.first_chunk_mut::<48>() {
+                *room = *first;
+            }
+        } else {
             self.bytes.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
         }
     }
@@ -218,4 +300,20 @@ impl Head {
     fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.copied).unwrap_or_default()
     }
+}
+
+/// The numbers of the bits that are set, from the lowest on.
+fn bits(mut set: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let at = set.trailing_zeros();
+        set &= set.wrapping_sub(1);
+        (at < u32::BITS).then_some(at as usize)
+    })
+}
+
+/// The verdicts of these kinds, as bits.
+#[inline]
+fn of_kinds(verdicts: &[Verdict], kinds: u8) -> u32 {
+    let of_kinds = |(at, &verdict): (usize, &Verdict)| u32::from(kind_of(verdict) & kinds != 0) << at;
+    verdicts.iter().enumerate().map(of_kinds).fold(0, |all, one| all | one)
 }

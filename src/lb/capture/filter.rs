@@ -161,8 +161,13 @@ impl Filter {
         })
     }
 
-    /// False if no verdict can make this frame match; for nearly every frame at first sight.
+    /// What can be said at first sight.
     #[inline]
+    pub(in crate::lb) fn glance(&self) -> &Glance {
+        &self.glance
+    }
+
+    /// False if no verdict can make this frame match.
     pub fn may_match(&self, bytes: &[u8], frame_len: usize) -> bool {
         self.glance.may_match(bytes) && self.possible.is_true(&View::of(bytes, frame_len), None)
     }
@@ -170,12 +175,6 @@ impl Filter {
     /// Whether this frame with this verdict matches.
     pub fn matches(&self, bytes: &[u8], frame_len: usize, verdict: Verdict) -> bool {
         self.whole.is_true(&View::of(bytes, frame_len), Some(verdict))
-    }
-
-    /// [`matches`](Self::matches) behind a look at first sight.
-    #[inline]
-    pub fn matches_at_last(&self, bytes: &[u8], frame_len: usize, verdict: Verdict) -> bool {
-        self.glance.may_match(bytes) && self.matches(bytes, frame_len, verdict)
     }
 }
 

@@ -1,202 +1,166 @@
 //! A look at fixed places of a frame that rules nearly every one out before its headers are walked.
 //!
-//! A filter is true only where one of a few fields has one of a few values. Eight bytes of the frame are compared with
-//! them at once, without a branch for each: a lane that is equal is zero after the exclusive or, and taking one away
-//! from it then sets its highest bit.
+//! A filter is true only where one of a few fields has one of a few values. Eight bytes of the frame, or the words that
+//! the packet path has made of them, are compared with them at once, without a branch for each: a lane that is equal is
+//! zero after the exclusive or, and taking one away from it then sets its highest bit.
 
-use std::net::IpAddr;
-
-use super::filter::{End, Expression, Net, Test};
+use super::filter::Expression;
+use super::needs::Needs;
 use super::view::Carries;
+use super::written::What;
+use crate::lb::table::Words;
 use crate::wire::protocol;
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub(super) struct Glance {
-    v4: Needs,
-    v6: Needs,
+pub(in crate::lb) struct Glance {
+    /// What is needed of IPv4 packets: one of these.
+    pub v4: Vec<Lanes>,
+    /// The same for IPv6.
+    pub v6: Vec<Lanes>,
 }
 
-/// What is needed of packets of one IP version with headers in their usual places.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Needs {
-    /// Cannot be said at first sight.
-    Unknown,
-    /// One of these; nothing can match where there is none.
-    OneOf(Vec<Lanes>),
+/// Fields that lie close together, one of which has to have its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::lb) struct Lanes {
+    /// Where the fields are, in bytes from the beginning of a frame without a VLAN tag, and their values there.
+    pub at: u8,
+    pub in_frame: Fields,
+    /// Where the fields are among the words of a five-tuple, and their values there: at either end, so that what is turned
+    /// round for an answer is found as well.
+    pub word: Word,
+    pub in_word: Fields,
+    /// The fields and values again, to think about.
+    pub what: What,
 }
 
-/// Fields in eight bytes of the packet, one of which has to have its value.
+/// One of the words of a five-tuple.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::lb) enum Word {
+    /// Of the addresses.
+    First,
+    Second,
+    Third,
+    Fourth,
+    /// Ports and protocol.
+    Ends,
+}
+
+/// Values in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-struct Lanes {
-    /// From the network header on.
-    offset: usize,
+pub(in crate::lb) struct Fields {
     mask: u64,
     value: u64,
     /// The lowest bit of each field.
     ones: u64,
     /// The highest bit of each field.
     highs: u64,
-    /// How few packets it lets through: the more, the fewer.
-    rank: u32,
 }
 
-/// Comparisons of one packet at first sight.
-const LANES_MAX: usize = 4;
+/// Bytes of a VLAN tag.
+const TAG_LEN: usize = 4;
+/// EtherType of IPv4.
+const V4: [u8; 2] = [0x08, 0x00];
+/// First byte of an IPv4 header without options.
+const V4_FIRST: u8 = 0x45;
+/// EtherType of IPv6.
+const V6: [u8; 2] = [0x86, 0xDD];
+/// EtherType of a VLAN tag.
+const TAG: [u8; 2] = [0x81, 0x00];
 
 impl Glance {
     pub(super) fn of(expression: &Expression) -> Self {
-        let needs = |version| Needs::of(expression, false, version);
-        Self { v4: needs(Carries::V4), v6: needs(Carries::V6) }
+        let lanes = |version| Needs::of(expression, false, version).lanes();
+        Self { v4: lanes(Carries::V4), v6: lanes(Carries::V6) }
     }
 
     /// False only if the frame does not match.
-    #[inline]
-    pub(super) fn may_match(&self, frame: &[u8]) -> bool {
+    pub(in crate::lb) fn may_match(&self, frame: &[u8]) -> bool {
         let Some(head) = frame.first_chunk::<24>() else { return true };
-        let mut l3 = 14;
-        let mut kind = [head[12], head[13], head[14]];
-        if kind[..2] == [0x81, 0x00] {
-            l3 = 18;
-            kind = [head[16], head[17], head[18]];
-        }
+        let (tag_len, kind, first, next) = if head[12..14] == TAG {
+            let Some(head) = frame.first_chunk::<{ 24 + TAG_LEN }>() else { return true };
+            (TAG_LEN, [head[16], head[17]], head[18], head[24])
+        } else {
+            (0, [head[12], head[13]], head[14], head[20])
+        };
         match kind {
-            [0x08, 0x00, 0x45] => self.v4.may_match(frame, l3),
-            [0x86, 0xDD, _] => {
-                let next = frame.get(l3 + 6).copied().unwrap_or_default();
-                // Behind an extension header everything has other places.
-                !matches!(next, protocol::TCP | protocol::UDP | protocol::ICMPV6) || self.v6.may_match(frame, l3)
-            }
+            V4 if first == V4_FIRST => self.v4.iter().any(|lanes| lanes.may_match_frame(frame, tag_len)),
+            V6 if !is_extension(next) => self.v6.iter().any(|lanes| lanes.may_match_frame(frame, tag_len)),
             _ => true,
         }
     }
 }
 
-impl Needs {
-    #[inline]
-    fn may_match(&self, frame: &[u8], l3: usize) -> bool {
+/// Behind an extension header everything has other places.
+fn is_extension(next: u8) -> bool {
+    matches!(next, protocol::HOP_BY_HOP | protocol::ROUTING | protocol::FRAGMENT | protocol::DESTINATION_OPTIONS)
+}
+
+impl Lanes {
+    /// True also where too little of the frame is there to say.
+    fn may_match_frame(&self, frame: &[u8], tag_len: usize) -> bool {
+        let at = usize::from(self.at) + tag_len;
+        let window = frame.get(at..at + 8).and_then(|window| window.first_chunk::<8>());
+        window.is_none_or(|&window| self.in_frame.are_in(u64::from_le_bytes(window)))
+    }
+
+    /// Whether a five-tuple may match.
+    pub(in crate::lb) fn may_match(&self, words: &Words) -> bool {
+        self.in_word.are_in(self.word.of(words))
+    }
+}
+
+impl Word {
+    /// This one of them.
+    pub(in crate::lb) fn of(self, words: &Words) -> u64 {
         match self {
-            Self::Unknown => true,
-            Self::OneOf(all) => all.iter().any(|lanes| lanes.may_match(frame, l3)),
-        }
-    }
-
-    fn of(expression: &Expression, negated: bool, version: Carries) -> Self {
-        match expression {
-            Expression::Not(inner) => Self::of(inner, !negated, version),
-            Expression::Test(test) => Self::of_test(test, negated, version),
-            Expression::And(a, b) | Expression::Or(a, b) => {
-                let (a, b) = (Self::of(a, negated, version), Self::of(b, negated, version));
-                if matches!(expression, Expression::And(..)) == negated { a.or(b) } else { a.and(b) }
-            }
-        }
-    }
-
-    fn of_test(test: &Test, negated: bool, version: Carries) -> Self {
-        let never = || Self::OneOf(Vec::new());
-        if negated {
-            return if *test == Test::Carries(version) || *test == Test::Any { never() } else { Self::Unknown };
-        }
-        match *test {
-            Test::Carries(what) if what != version => never(),
-            Test::Protocol(number) => {
-                let offset = if version == Carries::V4 { 8 } else { 6 };
-                let place = if version == Carries::V4 { 1 } else { 0 };
-                Self::OneOf(vec![Lanes::of(offset, &[(place, &[number], &[0xFF])], 1)])
-            }
-            Test::Host(end, net) => host(end, net, version),
-            Test::Port(end, first, last) if first == last => {
-                let (offset, port, all) =
-                    (if version == Carries::V4 { 20 } else { 40 }, first.to_be_bytes(), [0xFF; 2]);
-                let (source, destination): (Field, Field) = ((0, &port, &all), (2, &port, &all));
-                Self::OneOf(vec![Lanes::of(offset, &of_ends(end, source, destination), 2)])
-            }
-            _ => Self::Unknown,
-        }
-    }
-
-    /// The one that lets fewer packets through.
-    fn and(self, other: Self) -> Self {
-        if self.rank() >= other.rank() { self } else { other }
-    }
-
-    fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::OneOf(mut a), Self::OneOf(b)) if a.len() + b.len() <= LANES_MAX => {
-                a.extend(b);
-                Self::OneOf(a)
-            }
-            _ => Self::Unknown,
-        }
-    }
-
-    fn rank(&self) -> u32 {
-        match self {
-            Self::Unknown => 0,
-            Self::OneOf(all) => all.iter().map(|lanes| lanes.rank).min().unwrap_or(u32::MAX),
+            Self::First => words.addresses[0],
+            Self::Second => words.addresses[1],
+            Self::Third => words.addresses[2],
+            Self::Fourth => words.addresses[3],
+            Self::Ends => words.ends,
         }
     }
 }
 
 /// First byte, value and mask of a field.
-type Field<'a> = (usize, &'a [u8], &'a [u8]);
+pub(super) type Field<'a> = (usize, &'a [u8], &'a [u8]);
 
-fn of_ends<'a>(end: End, source: Field<'a>, destination: Field<'a>) -> Vec<Field<'a>> {
-    match end {
-        End::Source => vec![source],
-        End::Destination | End::Both => vec![destination],
-        End::Either => vec![source, destination],
-    }
-}
+impl Fields {
+    /// In no word.
+    pub(super) const NOWHERE: Self = Self { mask: 0, value: 0, ones: 0, highs: 0 };
+    /// In every word.
+    pub(super) const EVERYWHERE: Self = Self { mask: 0, value: 0, ones: 1, highs: 1 << 63 };
 
-fn host(end: End, net: Net, version: Carries) -> Needs {
-    match (net.address, version) {
-        (IpAddr::V4(address), Carries::V4) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(net.prefix)).unwrap_or(0).to_be_bytes();
-            let address = address.octets();
-            let (source, destination): (Field, Field) = ((0, &address, &mask), (4, &address, &mask));
-            Needs::OneOf(vec![Lanes::of(12, &of_ends(end, source, destination), 3)])
-        }
-        (IpAddr::V6(address), Carries::V6) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(net.prefix)).unwrap_or(0).to_be_bytes();
-            let address = address.octets();
-            // The half that tells more.
-            let half = if net.prefix > 64 { 8 } else { 0 };
-            let (Some(address), Some(mask)) = (address.get(half..half + 8), mask.get(half..half + 8)) else {
-                return Needs::Unknown;
-            };
-            let at = |offset: usize| Lanes::of(offset + half, &[(0, address, mask)], 3);
-            Needs::OneOf(match end {
-                End::Source => vec![at(8)],
-                End::Destination | End::Both => vec![at(24)],
-                End::Either => vec![at(8), at(24)],
-            })
-        }
-        // An address of the other version is in no such packet.
-        _ => Needs::OneOf(Vec::new()),
-    }
-}
-
-impl Lanes {
-    fn of(offset: usize, fields: &[Field], rank: u32) -> Self {
-        let mut lanes = Self { offset, rank, ..Self::default() };
+    /// In a word that is read from its bytes as a little-endian number.
+    pub(super) fn new(fields: &[Field]) -> Self {
+        let mut all = Self::NOWHERE;
         for &(at, value, mask) in fields {
             for (place, (value, mask)) in (at..).zip(value.iter().zip(mask)) {
-                lanes.value |= u64::from(value & mask) << (8 * place);
-                lanes.mask |= u64::from(*mask) << (8 * place);
+                all.value |= u64::from(value & mask) << (8 * place);
+                all.mask |= u64::from(*mask) << (8 * place);
             }
-            lanes.ones |= 1 << (8 * at);
-            lanes.highs |= 1 << (8 * (at + value.len()) - 1);
+            all.ones |= 1 << (8 * at);
+            all.highs |= 1 << (8 * (at + value.len()) - 1);
         }
-        lanes
+        all
     }
 
-    /// True also where too little of the packet is there to say.
-    #[inline]
-    fn may_match(&self, frame: &[u8], l3: usize) -> bool {
-        let at = l3 + self.offset;
-        let Some(&window) = frame.get(at..).and_then(|rest| rest.first_chunk::<8>()) else { return true };
-        let unequal = (u64::from_le_bytes(window) & self.mask) ^ self.value;
-        unequal.wrapping_sub(self.ones) & !unequal & self.highs != 0
+    /// Whether one of the fields has its value; also true of a few words where none has.
+    fn are_in(&self, word: u64) -> bool {
+        self.marks(word) & self.highs != 0
+    }
+
+    /// Whether that is so of no word, without a branch for each.
+    #[inline(always)]
+    pub(in crate::lb) fn are_in_none(&self, words: impl Iterator<Item = u64>) -> bool {
+        words.fold(0, |marks, word| marks | self.marks(word)) & self.highs == 0
+    }
+
+    /// Has the highest bit of each field that has its value.
+    #[inline(always)]
+    fn marks(&self, word: u64) -> u64 {
+        let unequal = (word & self.mask) ^ self.value;
+        unequal.wrapping_sub(self.ones) & !unequal
     }
 }

@@ -7,9 +7,11 @@
 mod eye;
 pub mod filter;
 mod glance;
+mod needs;
 #[cfg(test)]
 mod tests;
 pub mod view;
+mod written;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -17,10 +19,13 @@ use crossbeam::queue::ArrayQueue;
 
 pub use eye::Eye;
 use filter::Filter;
+pub(in crate::lb) use glance::{Glance, Lanes, Word};
+use written::Rewritten;
 
 use super::clock::Now;
 use super::ids::{PortId, WorkerId};
 use super::packet::Packet;
+use super::snapshot::Snapshot;
 use super::verdict::{DropReason, Verdict};
 
 /// A frame at one time, or its beginning.
@@ -91,6 +96,7 @@ pub struct Tap {
     /// Taken shots, for whoever looks on, who gives them back with [`give_back`](Tap::give_back).
     taken: ArrayQueue<Box<Shot>>,
     free: ArrayQueue<Box<Shot>>,
+    rewritten: Rewritten,
     /// Shots that may still be taken before the next [`allow`](Tap::allow).
     allowed: AtomicI64,
     lost: AtomicU64,
@@ -106,6 +112,7 @@ impl Tap {
             port,
             taken: ArrayQueue::new(slots),
             free: ArrayQueue::new(slots),
+            rewritten: Rewritten::default(),
             allowed: AtomicI64::new(0),
             lost: AtomicU64::new(0),
             limited: AtomicU64::new(0),
@@ -114,6 +121,12 @@ impl Tap {
             _ = tap.free.push(Box::new(Shot::with_room(frame_bytes)));
         }
         tap
+    }
+
+    /// Looks what a snapshot makes of packets, so that workers which have it need not look at all of them twice. They do
+    /// so until this is called with the same one.
+    pub fn adopt(&self, snapshot: &Snapshot) {
+        self.rewritten.adopt(snapshot, self.filter.glance());
     }
 
     /// Allows `count` more shots, but never more than `at_once` before the next call.

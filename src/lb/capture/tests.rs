@@ -8,7 +8,8 @@ use super::{Eye, Shot, Tap};
 use crate::lb::clock::Now;
 use crate::lb::ids::{PortId, WorkerId};
 use crate::lb::packet::{HeapPacket, Packet};
-use crate::lb::testing::Frame;
+use crate::lb::snapshot::Snapshot;
+use crate::lb::testing::{Frame, all_modes};
 use crate::lb::verdict::{DropReason, Verdict};
 
 const CLIENT: &str = "198.51.100.7:40000";
@@ -36,12 +37,15 @@ impl Bench {
     #[expect(clippy::vec_box, reason = "they are slots, which are given back")]
     fn burst(&mut self, packets: &[(&[u8], &[u8], Verdict)]) -> Vec<Box<Shot>> {
         let mut burst: Vec<HeapPacket> = packets.iter().map(|(before, ..)| HeapPacket::new(before)).collect();
-        self.eye.before(&burst);
+        let snapshot = Snapshot::build(all_modes(), None).unwrap();
+        if self.eye.glance().is_some() {
+            self.eye.before(&snapshot, &burst, u32::MAX);
+        }
         for (packet, (_, after, _)) in burst.iter_mut().zip(packets) {
             *packet = HeapPacket::new(after);
         }
         let verdicts: Vec<Verdict> = packets.iter().map(|&(.., verdict)| verdict).collect();
-        self.eye.after(Now::from_ns(77), &burst, &verdicts, |_| PortId(0));
+        self.eye.after(Now::from_ns(77), &burst, &verdicts, false, |_| PortId(0));
         std::iter::from_fn(|| self.tap.next_shot()).collect()
     }
 

@@ -7,7 +7,7 @@ use super::family::Family;
 use super::flow::{self, First};
 use super::nat::{self, End, Place};
 use super::segment::Segment;
-use super::{At, Burst, Meta, Plan, Work, choice, crossed};
+use super::{At, Burst, Meta, Plan, Work, choice, crossed, watch};
 use crate::lb::arch::prefetch;
 use crate::lb::clock::Tick;
 use crate::lb::counters::BackendCounters;
@@ -44,6 +44,9 @@ pub(super) fn send_on<A: Family, P: Packet>(
     metas: &mut [Meta],
     burst: Burst<P>,
 ) -> Option<PortId> {
+    if let Some(eye) = &mut shard.eye {
+        watch::keep_rewritten::<A, P>(eye, metas, &burst);
+    }
     // Where there is no NAT, its rewriting does not take registers from the rest. No lane translates then: a new snapshot
     // makes all lanes outdated.
     match (translates, burst.handed) {

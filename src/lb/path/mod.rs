@@ -35,6 +35,7 @@ mod tell;
 mod tunnel;
 mod tunnel_error;
 mod untunnel;
+mod watch;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -176,7 +177,17 @@ pub fn process<P: Packet>(
     let metas = all.get_mut(..count).unwrap_or_default();
     let packets = packets.get_mut(..count).unwrap_or_default();
     let steer = origin == Origin::Port && snapshot.workers > 1;
-    let Looked { bytes, mut kinds } = look(shard, snapshot, steer, port_of, packets, metas, verdicts);
+    let Looked { bytes, mut kinds } = look(snapshot, &port_of, packets, metas);
+    if let Some(eye) = &mut shard.eye {
+        watch::before(eye, snapshot, kinds, packets, metas);
+    }
+    if P::EXPLAINED || takes_long_way(shard) {
+        metas.iter_mut().for_each(|meta| meta.work = Work::Done);
+        kinds |= Work::Done as u8;
+    }
+    if kinds & Work::Done as u8 != 0 {
+        kinds |= look_closer(shard, snapshot, steer, packets, metas, verdicts);
+    }
     if steer && snapshot.steers {
         kinds |= owners::hand_over(shard, snapshot, metas, verdicts);
     }
@@ -194,42 +205,64 @@ pub fn process<P: Packet>(
             fast::forward::<Ipv6Addr, P>(shard, snapshot.translates, tick, metas, Burst { packets, verdicts, handed });
     }
     if all_to.is_none() && metas.iter().any(|meta| meta.work != Work::Done) {
-        let mut plans = std::mem::take(&mut shard.plans);
-        plan::<Ipv4Addr>(snapshot, metas, &mut plans);
-        plan::<Ipv6Addr>(snapshot, metas, &mut plans);
-        shard.checksum_seen = false;
-        let mut opened = 0;
-        for (at, (meta, plan)) in
-            metas.iter_mut().zip(&*plans).enumerate().filter(|(_, (meta, _))| meta.work != Work::Done)
-        {
-            let place = if handed { usize::from(meta.at) } else { at };
-            let (Some(packet), Some(verdict)) = (packets.get_mut(place), verdicts.get_mut(place)) else { continue };
-            let at = &mut At { shard, snapshot, now, origin, port: meta.came.port };
-            let kind = meta.work as u8;
-            if fast::open::<Ipv4Addr, P>(at, packet, meta, *plan) || fast::open::<Ipv6Addr, P>(at, packet, meta, *plan)
-            {
-                opened |= kind;
-            } else {
-                *verdict = closer_look(at, packet, meta, *plan);
-            }
-        }
-        // Only now, because until here each packet has to find the table as those before it have left it.
-        if opened & V4 != 0 {
-            all_to =
-                fast::send_on::<Ipv4Addr, P>(shard, snapshot.translates, metas, Burst { packets, verdicts, handed });
-        }
-        if opened & V6 != 0 {
-            all_to = all_to.or(fast::send_on::<Ipv6Addr, P>(
-                shard,
-                snapshot.translates,
-                metas,
-                Burst { packets, verdicts, handed },
-            ));
-        }
-        shard.plans = plans;
+        all_to = finish(shard, snapshot, now, origin, metas, Burst { packets, verdicts, handed });
     }
     shard.metas = all;
+    if let Some(eye) = &mut shard.eye {
+        eye.after(now, packets, verdicts, all_to.is_some() && !handed, port_of);
+    }
     Processed { count, bytes, all_to, handed }
+}
+
+/// The last stages, for packets that no connection knows or that are out of the ordinary. Says by which port all of the burst
+/// leaves, if it is all of it and one port.
+#[inline(never)]
+fn finish<P: Packet>(
+    shard: &mut Shard,
+    snapshot: &Snapshot,
+    now: Now,
+    origin: Origin,
+    metas: &mut [Meta],
+    burst: Burst<P>,
+) -> Option<PortId> {
+    let Burst { packets, verdicts, handed } = burst;
+    let mut all_to = None;
+    let mut plans = std::mem::take(&mut shard.plans);
+    plan::<Ipv4Addr>(snapshot, metas, &mut plans);
+    plan::<Ipv6Addr>(snapshot, metas, &mut plans);
+    shard.checksum_seen = false;
+    let mut opened = 0;
+    for (at, (meta, plan)) in metas.iter_mut().zip(&*plans).enumerate().filter(|(_, (meta, _))| meta.work != Work::Done)
+    {
+        let place = if handed { usize::from(meta.at) } else { at };
+        let (Some(packet), Some(verdict)) = (packets.get_mut(place), verdicts.get_mut(place)) else { continue };
+        let at = &mut At { shard, snapshot, now, origin, port: meta.came.port };
+        let kind = meta.work as u8;
+        if fast::open::<Ipv4Addr, P>(at, packet, meta, *plan) || fast::open::<Ipv6Addr, P>(at, packet, meta, *plan) {
+            opened |= kind;
+        } else {
+            match &mut at.shard.eye {
+                Some(eye) if meta.work == Work::Rare => eye.keep(place, packet),
+                Some(eye) => eye.keep_flow(place, packet),
+                None => {}
+            }
+            *verdict = closer_look(at, packet, meta, *plan);
+        }
+    }
+    // Only now, because until here each packet has to find the table as those before it have left it.
+    if opened & V4 != 0 {
+        all_to = fast::send_on::<Ipv4Addr, P>(shard, snapshot.translates, metas, Burst { packets, verdicts, handed });
+    }
+    if opened & V6 != 0 {
+        all_to = all_to.or(fast::send_on::<Ipv6Addr, P>(
+            shard,
+            snapshot.translates,
+            metas,
+            Burst { packets, verdicts, handed },
+        ));
+    }
+    shard.plans = plans;
+    all_to
 }
 
 /// What the first stage says of a burst.
@@ -243,17 +276,9 @@ struct Looked {
 
 /// The first stage: what each packet is.
 #[inline(never)]
-fn look<P: Packet>(
-    shard: &Shard,
-    snapshot: &Snapshot,
-    steer: bool,
-    port_of: impl Fn(&P) -> PortId,
-    packets: &mut [P],
-    metas: &mut [Meta],
-    verdicts: &mut [Verdict],
-) -> Looked {
+fn look<P: Packet>(snapshot: &Snapshot, port_of: impl Fn(&P) -> PortId, packets: &[P], metas: &mut [Meta]) -> Looked {
     let mut looked = Looked::default();
-    let (mut left, mut places) = (&*packets, &mut *metas);
+    let (mut left, mut places) = (packets, metas);
     // What came by one port is looked at in one go.
     while let Some(port) = left.first().map(&port_of) {
         let same = left.iter().take_while(|&packet| port_of(packet) == port).count();
@@ -263,19 +288,32 @@ fn look<P: Packet>(
         looked = Looked { bytes: looked.bytes + found.bytes, kinds: looked.kinds | found.kinds };
         (left, places) = (later, later_places);
     }
-    if P::EXPLAINED || takes_long_way(shard) {
-        metas.iter_mut().for_each(|meta| meta.work = Work::Done);
-        looked.kinds |= Work::Done as u8;
-    }
-    if looked.kinds & Work::Done as u8 != 0 {
-        for ((packet, meta), verdict) in packets.iter_mut().zip(metas).zip(verdicts) {
-            if meta.work == Work::Done {
-                *verdict = first_look(shard, snapshot, packet, steer, meta);
-                looked.kinds |= meta.work as u8;
+    looked
+}
+
+/// Goes on with it for the packets that a glance was not enough for; the bit of each kind of work that they are.
+#[inline(never)]
+fn look_closer<P: Packet>(
+    shard: &mut Shard,
+    snapshot: &Snapshot,
+    steer: bool,
+    packets: &mut [P],
+    metas: &mut [Meta],
+    verdicts: &mut [Verdict],
+) -> u8 {
+    let mut eye = shard.eye.take();
+    let mut kinds = 0;
+    for (at, ((packet, meta), verdict)) in packets.iter_mut().zip(metas).zip(verdicts).enumerate() {
+        if meta.work == Work::Done {
+            if let Some(eye) = &mut eye {
+                eye.keep(at, packet);
             }
+            *verdict = first_look(shard, snapshot, packet, steer, meta);
+            kinds |= meta.work as u8;
         }
     }
-    looked
+    shard.eye = eye;
+    kinds
 }
 
 /// Tests hold the short way to the long one.

@@ -108,7 +108,7 @@ impl Port {
 }
 
 /// Whether `a` lies in the network of `prefix_len` bits around `b`.
-fn in_network(a: IpAddr, b: IpAddr, prefix_len: u8) -> bool {
+pub(in crate::lb) fn in_network(a: IpAddr, b: IpAddr, prefix_len: u8) -> bool {
     match (a, b) {
         (IpAddr::V4(a), IpAddr::V4(b)) => {
             (u32::from(a) ^ u32::from(b)).checked_shr(32 - u32::from(prefix_len.min(32))).unwrap_or(0) == 0

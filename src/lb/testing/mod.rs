@@ -5,6 +5,7 @@ mod check;
 mod fragments;
 mod frame;
 mod net;
+mod onlooker;
 
 pub use chain::Chain;
 pub use check::{checksums_are_right, l4_checksum_is_right, tunnel_of};

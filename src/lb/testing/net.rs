@@ -15,6 +15,7 @@ use super::super::snapshot::{Snapshot, SnapshotSpec};
 use super::super::team::Team;
 use super::super::verdict::{DropReason, Verdict};
 use super::super::waiting::Waiting;
+use super::onlooker::Onlooker;
 
 /// A frame and the port that it came in by.
 #[derive(Clone, Debug)]
@@ -186,8 +187,12 @@ impl Net {
         let unset = Verdict::Drop(DropReason::RingFull);
         let mut verdicts = vec![unset; packets.len()];
         let bytes = packets.iter().map(|p| p.frame_len() as u64).sum::<u64>();
+        let onlooker = Onlooker::begin(shard, &self.snapshot, &packets);
         let processed =
             process(shard, &self.snapshot, self.now, origin, |p: &TestPacket| p.port, &mut packets, &mut verdicts);
+        if let Some(onlooker) = onlooker {
+            onlooker.end(shard, self.now, &packets, &verdicts);
+        }
         assert_eq!((processed.count, processed.bytes), (packets.len(), bytes));
         if let Some(port) = processed.all_to {
             let is_all = verdicts.iter().all(|&v| v == Verdict::Tx(port) || matches!(v, Verdict::Handoff(_)));

@@ -35,3 +35,4 @@ mod tell;
 mod told;
 mod tunnel;
 mod untunnel;
+mod watch;
