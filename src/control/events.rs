@@ -34,10 +34,12 @@ pub enum EventKind {
     Confirmed,
     /// A removed backend drains, or is gone.
     Removed,
-    /// A burst of drops or the like.
+    /// A burst of drops or the like, or its end.
     Flood,
     /// A worker's loop has stopped, or turns again.
     Worker,
+    /// A port's link went down, or came up.
+    Link,
     /// Events before this one are gone: the reader was too slow, or has been away for too long.
     Lost,
 }
@@ -57,6 +59,7 @@ impl EventKind {
             Self::Removed => "removed",
             Self::Flood => "flood",
             Self::Worker => "worker",
+            Self::Link => "link",
             Self::Lost => "lost",
         }
     }

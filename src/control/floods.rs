@@ -40,10 +40,12 @@ pub struct Floods {
 pub struct Line {
     /// Label of the kind, as in metrics.
     pub kind: &'static str,
-    /// How many since the last line about it.
+    /// How many since the last line about it; in all, if it is over.
     pub count: u64,
     /// Over so many seconds.
     pub seconds: u64,
+    /// Whether it is over.
+    pub over: bool,
     /// The sentence.
     pub text: String,
 }
@@ -59,6 +61,8 @@ struct Flood {
     /// What was counted at the last line, or when it became loud.
     said: u64,
     since: Instant,
+    /// What was counted when it began, and when that was.
+    began: Option<(u64, Instant)>,
     /// Before this moment nothing more is said.
     pause_until: Option<Instant>,
     /// A second's worth, as it has been of late.
@@ -99,16 +103,28 @@ impl Flood {
         let has_rest = self.pause_until.is_some() && count > self.said && self.is_always_said;
         if !is_due || !(is_loud || has_rest) {
             if is_due && !is_loud {
+                let over =
+                    self.began.take().map(|(counted, began)| self.over(count.saturating_sub(counted), now - began));
                 (self.said, self.since, self.pause_until) = (count, now, None);
+                return over;
             }
             return None;
         }
         let (fresh, elapsed) = (count.saturating_sub(self.said), now.saturating_duration_since(self.since));
         let seconds = elapsed.as_secs().max(1);
-        self.begun += u64::from(self.pause_until.is_none());
+        if self.began.is_none() {
+            self.begun += 1;
+            self.began = Some((self.said, self.since));
+        }
         (self.said, self.since, self.pause_until) = (count, now, Some(now + PAUSE));
         let text = format!("{fresh} {} in {seconds} s: {}", self.what, self.why);
-        Some(Line { kind: self.kind, count: fresh, seconds, text })
+        Some(Line { kind: self.kind, count: fresh, seconds, over: false, text })
+    }
+
+    fn over(&self, count: u64, elapsed: Duration) -> Line {
+        let seconds = elapsed.as_secs();
+        let text = format!("over: {count} {} in {seconds} s", self.what);
+        Line { kind: self.kind, count, seconds, over: true, text }
     }
 }
 
@@ -121,6 +137,7 @@ fn kinds(now: Instant) -> Vec<Flood> {
         seen: 0,
         said: 0,
         since: now,
+        began: None,
         pause_until: None,
         usual: 0,
         begun: 0,
@@ -185,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_a_line_each_ten_seconds_and_one_at_its_end() {
+    fn a_flood_is_a_line_each_ten_seconds_and_two_at_its_end() {
         let mut bench = Bench::start();
         let mut lines = Vec::new();
         for second in 0..40 {
@@ -197,7 +214,8 @@ mod tests {
             let cure = "Raise `dataplane.connections`, or lower the idle times in [service.timeouts]";
             format!("{count} packets dropped as table_full in {seconds} s: {why} {cure}")
         };
-        assert_eq!(lines, [(0, line(1_000, 1)), (10, line(10_000, 10)), (20, line(4_000, 10))]);
+        let over = "over: 15000 packets dropped as table_full in 31 s".to_owned();
+        assert_eq!(lines, [(0, line(1_000, 1)), (10, line(10_000, 10)), (20, line(4_000, 10)), (30, over)]);
     }
 
     #[test]

@@ -31,6 +31,7 @@ use super::floods::{Floods, Line};
 use super::gauge::Gauges;
 use super::ghosts::{self, Ghosts};
 use super::history::Recorder;
+use super::links::{LinkChange, Links};
 use super::overrides::Overrides;
 use super::passive::Passive;
 use super::plan::Basis;
@@ -102,6 +103,7 @@ pub struct Manager {
     recoveries: Recoveries,
     flaps: Flaps,
     floods: Floods,
+    links: Links,
     passive: Passive,
     drains: Drains,
     /// Since when the backends of this role get a service's new connections; the start where there was no other yet.
@@ -202,6 +204,7 @@ impl Manager {
             recoveries: Recoveries::default(),
             flaps: Flaps::default(),
             floods: Floods::default(),
+            links: Links::default(),
             passive: Passive::default(),
             drains: Drains::default(),
             roles_since: HashMap::new(),
@@ -422,10 +425,22 @@ impl Manager {
         if let Some(warning) = self.partial.look(&self.config, &self.workers) {
             warn!("{warning}");
         }
-        for Line { kind, count, seconds, text } in self.floods.look(&self.workers, Instant::now()) {
-            warn!(kind, count, seconds, "{text}");
-            let fields = json!({ "reason": kind, "count": count, "seconds": seconds });
+        for Line { kind, count, seconds, over, text } in self.floods.look(&self.workers, Instant::now()) {
+            if over {
+                info!(kind, count, seconds, over, "{text}");
+            } else {
+                warn!(kind, count, seconds, over, "{text}");
+            }
+            let fields = json!({ "reason": kind, "count": count, "seconds": seconds, "over": over });
             self.events.push(EventKind::Flood, &text, fields);
+        }
+        for LinkChange { port, up, text } in self.links.look(&(self.ports)()) {
+            if up {
+                info!(port, up, "{text}");
+            } else {
+                warn!(port, up, "{text}");
+            }
+            self.events.push(EventKind::Link, &text, json!({ "port": port, "up": up }));
         }
         for (worker, progress) in self.workers.iter().zip(&mut self.progress) {
             let turns = worker.counters.turns.get();

@@ -23,6 +23,7 @@ pub mod health;
 pub mod history;
 mod holds;
 pub mod host;
+mod links;
 pub mod manager;
 pub mod memory;
 pub mod metrics;

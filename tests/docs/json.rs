@@ -5,15 +5,31 @@ use std::fmt::Write;
 use std::path::Path;
 
 use serde::Serialize;
-use tidegate::control::{host, stats, status};
+use tidegate::control::doctor::{Finding, Grade};
+use tidegate::control::events::{Event, EventKind};
+use tidegate::control::{capture, explain, history, host, stats, status};
 
 use crate::holds;
 
 /// Files with structs that are answers, in the order in which a name is looked for.
-const FILES: [&str; 6] = ["status", "stats", "quantiles", "gauge", "host", "memory"];
+const FILES: [&str; 13] = [
+    "status",
+    "stats",
+    "quantiles",
+    "gauge",
+    "host",
+    "memory",
+    "explain/mod",
+    "explain/words",
+    "explain/fields",
+    "doctor/mod",
+    "events",
+    "history",
+    "capture/request",
+];
 
 /// What is asked for, and the file and struct of the answer.
-const ANSWERS: [(&str, &str, &str); 13] = [
+const ANSWERS: [(&str, &str, &str); 18] = [
     ("tidegate show status --json", "status", "Status"),
     ("tidegate show services --json", "status", "Services"),
     ("tidegate show backends --json", "status", "Backends"),
@@ -27,6 +43,11 @@ const ANSWERS: [(&str, &str, &str); 13] = [
     ("the file of `--stats`, and `/v1/stats`", "stats", "Stats"),
     ("`POST /v1/reload`", "status", "ReloadReport"),
     ("`POST /v1/backends`", "status", "BackendReport"),
+    ("Each of the list of `tidegate explain --json`, and of `POST /v1/explain`", "explain/mod", "Explanation"),
+    ("Each of the list of `tidegate doctor --json`", "doctor/mod", "Finding"),
+    ("Each of `GET /v1/events`", "events", "Event"),
+    ("`GET /v1/history`", "history", "History"),
+    ("`GET /v1/capture`", "capture/request", "CaptureStatus"),
 ];
 
 struct Field {
@@ -108,11 +129,12 @@ fn words(kind: &str, inner: &mut Option<String>) -> String {
         return format!("object of {}", words(kind, inner));
     }
     match kind {
-        "String" => "string".to_owned(),
+        // Enums are sent as words.
+        "String" | "EventKind" | "Grade" => "string".to_owned(),
         "bool" => "boolean".to_owned(),
-        "f64" => "number".to_owned(),
+        "f32" | "f64" => "number".to_owned(),
         "u8" | "u16" | "u32" | "u64" | "usize" => "integer".to_owned(),
-        "serde_json::Value" => "object".to_owned(),
+        "serde_json::Value" | "Map<String, Value>" => "object".to_owned(),
         _ => {
             *inner = Some(kind.to_owned());
             "object".to_owned()
@@ -156,7 +178,11 @@ fn every_field_of_every_answer_has_its_line() {
 
 /// Fields of a value as it is sent.
 fn sent<T: Serialize + Default>() -> BTreeSet<String> {
-    let value = serde_json::to_value(T::default()).unwrap();
+    sent_of(&T::default())
+}
+
+fn sent_of(value: &impl Serialize) -> BTreeSet<String> {
+    let value = serde_json::to_value(value).unwrap();
     value.as_object().unwrap().keys().cloned().collect()
 }
 
@@ -189,6 +215,19 @@ fn the_fields_are_those_that_are_sent() {
     check("quantiles", "Classes", sent::<stats::Classes>());
     check("gauge", "Rates", sent::<stats::Rates>());
     check("memory", "TableMemory", sent::<status::TableMemory>());
+    check("explain/mod", "Explanation", sent::<explain::Explanation>());
+    check("explain/mod", "Dropped", sent::<explain::Dropped>());
+    check("explain/mod", "Left", sent::<explain::Left>());
+    check("explain/words", "Line", sent::<explain::Line>());
+    check("explain/fields", "Change", sent::<explain::Change>());
+    check("history", "History", sent::<history::History>());
+    check("capture/request", "CaptureStatus", sent::<capture::CaptureStatus>());
+    let event =
+        Event { id: 1, time_s: 1.0, kind: EventKind::Health, message: String::new(), fields: serde_json::Map::new() };
+    check("events", "Event", sent_of(&event));
+    let nothing = String::new;
+    let finding = Finding { grade: Grade::Fault, what: nothing(), why: nothing(), mend: nothing() };
+    check("doctor/mod", "Finding", sent_of(&finding));
     // Every struct that the page has.
     for (_, file, name) in ANSWERS {
         let mut left = vec![(file.to_owned(), name.to_owned())];

@@ -39,7 +39,7 @@ impl Grade {
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// How bad.
+    /// How bad: `fault`, `warning` or `note`.
     pub grade: Grade,
     /// What is wrong, and where.
     pub what: String,

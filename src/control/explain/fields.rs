@@ -11,14 +11,14 @@ use crate::wire::udp::UdpPacket;
 use crate::wire::{gre, icmp, ipv4, ipv6, protocol};
 
 /// A field that is not the same before and after.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = FieldChange)]
 pub struct Change {
     /// Its name, with its header's.
     pub field: String,
-    /// As it came; `None` if it was not there.
+    /// As it came; none if it was not there.
     pub before: Option<String>,
-    /// As it leaves; `None` if it is not there any more.
+    /// As it leaves; none if it is not there any more.
     pub after: Option<String>,
 }
 

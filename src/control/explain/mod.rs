@@ -30,7 +30,7 @@ pub use words::Line;
 use words::{States, Words};
 
 /// What became of one frame, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// Which frame of the capture, from 1.
     pub frame: usize,
@@ -55,7 +55,7 @@ pub struct Explanation {
 }
 
 /// Why a packet was dropped.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Dropped {
     /// The word of the counter.
     pub reason: String,
@@ -68,7 +68,7 @@ pub struct Dropped {
 }
 
 /// A frame that left.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Left {
     /// By which port.
     pub port: String,

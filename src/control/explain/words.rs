@@ -13,7 +13,7 @@ use crate::wire::parse::{Fragment, Kind, Parsed};
 use crate::wire::protocol;
 
 /// One decision.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Line {
     /// What it was about, in a word or two.
     pub what: String,
