@@ -4,9 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::control::replay::Frame;
+use crate::control::replay::{Arrived, Listener};
 use crate::lb::ids::PortId;
-use crate::lb::packet::{HeapPacket, Packet};
 use crate::lb::snapshot::Snapshot;
 use crate::lb::trace::Step;
 use crate::lb::verdict::Verdict;
@@ -46,41 +45,16 @@ impl Record {
 }
 
 /// See the module. Without a record it only goes the way of those that have one.
-pub(super) struct Explained {
-    port: PortId,
-    packet: HeapPacket,
-    record: Option<Rc<RefCell<Record>>>,
-}
+pub(super) type Explained = Arrived<Recorded>;
 
-impl Explained {
-    pub(super) fn new(port: PortId, frame: &[u8], record: Option<Rc<RefCell<Record>>>) -> Self {
-        Self { port, packet: HeapPacket::new(frame), record }
-    }
-}
+/// Where the decisions about a packet go.
+pub(super) type Recorded = Option<Rc<RefCell<Record>>>;
 
-impl Frame for Explained {
-    fn port(&self) -> PortId {
-        self.port
-    }
-
-    fn leaves(&self, port: PortId, frame: &[u8]) {
-        if let Some(record) = &self.record {
-            record.borrow_mut().left.push((port, frame.to_vec()));
-        }
-    }
-
-    fn waits(&self, port: PortId, frame: &[u8]) {
-        if let Some(record) = &self.record {
-            record.borrow_mut().waits = Some((port, frame.to_vec()));
-        }
-    }
-}
-
-impl Packet for Explained {
-    const EXPLAINED: bool = true;
+impl Listener for Recorded {
+    const ASKS: bool = true;
 
     fn note(&self, step: impl FnOnce() -> Step) {
-        let Some(record) = &self.record else { return };
+        let Some(record) = self else { return };
         let step = step();
         let steps = &mut record.borrow_mut().steps;
         if steps.len() < STEPS_MAX {
@@ -88,27 +62,15 @@ impl Packet for Explained {
         }
     }
 
-    fn bytes(&self) -> &[u8] {
-        self.packet.bytes()
+    fn leaves(&self, port: PortId, frame: &[u8]) {
+        if let Some(record) = self {
+            record.borrow_mut().left.push((port, frame.to_vec()));
+        }
     }
 
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        self.packet.bytes_mut()
-    }
-
-    fn frame_len(&self) -> usize {
-        self.packet.frame_len()
-    }
-
-    fn grow_front(&mut self, n: usize) -> bool {
-        self.packet.grow_front(n)
-    }
-
-    fn shrink_front(&mut self, n: usize) {
-        self.packet.shrink_front(n);
-    }
-
-    fn truncate(&mut self, len: usize) {
-        self.packet.truncate(len);
+    fn waits(&self, port: PortId, frame: &[u8]) {
+        if let Some(record) = self {
+            record.borrow_mut().waits = Some((port, frame.to_vec()));
+        }
     }
 }

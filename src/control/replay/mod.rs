@@ -19,8 +19,7 @@ use crate::wire::pcap::PcapError;
 use crate::wire::pcapng::read::PcapngError;
 pub(super) use captures::{Inputs, Outputs, captured};
 pub(super) use engine::Engine;
-use frame::Arrived;
-pub(super) use frame::Frame;
+pub(super) use frame::{Arrived, Listener};
 #[cfg(test)]
 pub(super) use stage::KEY;
 pub(super) use stage::{Came, Stage};
@@ -159,7 +158,7 @@ pub fn replay(options: &ReplayOptions) -> Result<ReplaySummary, ReplayError> {
     options.stats.as_ref().map_or(Ok(()), |path| Stats::check_path(path).map_err(|e| unwritten(path, e)))?;
     stage.check_memory()?;
     let mut outputs = Outputs::open(stage.config(), &options.outputs, inputs.resolution())?;
-    let stats = stage.play(&inputs, &mut outputs, |came| Arrived::new(came.port, came.frame))?;
+    let stats = stage.play(&inputs, &mut outputs, |came| Arrived::new(came.port, came.frame, ()))?;
     outputs.finish()?;
     if let Some(path) = &options.stats {
         stats.write(path).map_err(|source| unwritten(path, source))?;
