@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Health checks of VIPs, by the tunnel to each backend and through the port that DPDK owns: health_vip.sh [gre|ipip|gue|dsr ...], all
 # four without arguments. The balancer has no other way to the servers. A server without the VIP, without the tunnel's
-# end, or without its program is found out, and the reason says so.
+# end, or without its program is found out, and the reason says so; doctor names the server without the VIP, and the MTU.
 set -u
 . "$(dirname "$0")/lib.sh"
 
@@ -64,6 +64,14 @@ check_left() {
     tg_step "$1: 100 connections, all answered by $2"
 }
 
+# check_doctor "TEXT": a finding of doctor's, which runs where the balancer does, says so.
+check_doctor() {
+    local found
+    found=$(ip netns exec "$(tg_ns balancer)" "$TIDEGATE" --socket "$TG_SOCKET" doctor --json)
+    field "$found" "[f for f in r if '$1' in f['what']][0]['what']" >"$TG_DIR/doctor" 2>/dev/null || tg_fail "doctor does not say '$1': $found"
+    tg_step "doctor: $(cat "$TG_DIR/doctor")"
+}
+
 by4="(VIP $VIP4 by $mode)" by6="(VIP $VIP6 by $mode)"
 for name in s1 s2 s3; do
     await_state "web4/$name" up "status 200" "$by4"
@@ -75,6 +83,7 @@ done
 [ "$(field "$("$TIDEGATE" --socket "$TG_SOCKET" show connections --json)" "len(r['connections'])")" = 0 ] ||
     tg_fail "the checks are connections of clients"
 check_short "$VIP4" 200
+[ "$mode" = dsr ] || check_doctor "do not fit the tunnel of web4"
 
 # ---- each way of being down ------------------------------------------------------------------------------------
 
@@ -82,6 +91,7 @@ ip -n "$(tg_ns s1)" addr del "$VIP4/32" dev lo || tg_fail "s1 had no VIP"
 await_state web4/s1 down "timed out after 400 ms: no connection" "$by4"
 await_state web6/s1 up "status 200" "$by6"
 await_state pinged/s1 up "answers pings" ""
+check_doctor "backend web4/s1 answers on its own address, but not on the VIP $VIP4 by $mode"
 check_left "$VIP4" "s2 s3"
 ip -n "$(tg_ns s1)" addr add "$VIP4/32" dev lo
 await_state web4/s1 up "status 200" "$by4"
