@@ -133,7 +133,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     // EAL is first at the hugepages; the tables get what it leaves.
     let buffers_bytes = if plan.hugepages { setup.buffer_bytes() + (64 << 20) } else { 0 };
     memory::check(&shards, free_table_bytes(buffers_bytes)).map_err(DataplaneError::from)?;
-    let hash_key = config.dataplane.hash_key.map_or_else(random_key, |key| Ok(HashKey::from_bytes(key)))?;
+    let hash_key = config.dataplane.hash_key.map_or_else(random_key, |key| Ok(HashKey::from_bytes(key.0)))?;
     let draft = draft(&config, workers, hash_key);
     let dataplane = Dataplane::start(setup, &arguments)?;
     print_found(&dataplane, &plan.worker_cpus);

@@ -69,7 +69,7 @@ impl Compiler {
         Self {
             workers: self.workers,
             ports: config.ports.iter().enumerate().map(known).collect(),
-            hash_key: config.dataplane.hash_key.map_or(self.hash_key, HashKey::from_bytes),
+            hash_key: config.dataplane.hash_key.map_or(self.hash_key, |key| HashKey::from_bytes(key.0)),
             registry: self.registry.clone(),
             generation: self.generation,
         }

@@ -38,7 +38,7 @@ pub use compare::{Change, Diff, Fate, KeyChange, diff, listed};
 pub use errors::{Diagnostic, Errors, Place};
 pub use identity::Identity;
 pub use load::{FILE_BYTES_MAX, parse_table, read_text};
-pub use model::{Backend, Config, Control, Dataplane, Port, Service, Timeouts, Workers};
+pub use model::{Backend, Config, Control, Dataplane, GroupKey, Port, Service, Timeouts, Workers};
 pub use model_api::Api;
 pub use model_health::{DnsCheck, Health, HealthCheck, HttpCheck, Passive, Statuses, TlsCheck, UdpCheck};
 pub use net::{IpNet, same_family};

@@ -1,6 +1,7 @@
 //! The configuration as plain, validated values.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -52,7 +53,7 @@ pub struct Dataplane {
     /// Arguments for EAL; those on the command line come after them.
     pub eal: Vec<String>,
     /// The group's shared key for consistent hashing; `None` means random per boot.
-    pub hash_key: Option<[u8; 16]>,
+    pub hash_key: Option<GroupKey>,
     /// What a worker does while there is no traffic.
     pub idle: Idle,
 }
@@ -70,6 +71,16 @@ impl Default for Dataplane {
             hash_key: None,
             idle: Idle::Auto,
         }
+    }
+}
+
+/// A key that the balancers of a group share. Its bytes are a secret, and in no log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct GroupKey(pub [u8; 16]);
+
+impl fmt::Debug for GroupKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
     }
 }
 

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use toml::de::DeValue;
 
 use super::keys_health::STATUSES_MAX;
+use super::model::GroupKey;
 use super::words::DnsRecord;
 use crate::wire::ethernet::MacAddr;
 
@@ -52,7 +53,7 @@ pub fn station_mac(text: &str) -> Option<MacAddr> {
 }
 
 /// 32 hex digits, the first two of them the first byte.
-pub fn hash_key(text: &str) -> Option<[u8; 16]> {
+pub fn hash_key(text: &str) -> Option<GroupKey> {
     let mut key = [0; 16];
     let mut digits = text;
     for byte in &mut key {
@@ -60,7 +61,7 @@ pub fn hash_key(text: &str) -> Option<[u8; 16]> {
         *byte = hex_byte(pair)?;
         digits = rest;
     }
-    digits.is_empty().then_some(key)
+    digits.is_empty().then_some(GroupKey(key))
 }
 
 /// `200`, `"200"`, `"200-399"` or a list of them, inside 100..=599.
@@ -234,7 +235,7 @@ mod tests {
     #[test]
     fn hash_keys() {
         let key = hash_key("000102030405060708090a0b0c0d0eFF").unwrap();
-        assert_eq!(key, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255]);
+        assert_eq!(key.0, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255]);
         for text in ["", "00", "000102030405060708090a0b0c0d0e0f00", "000102030405060708090a0b0c0d0e0", "32 hex digits"]
         {
             assert_eq!(hash_key(text), None, "{text}");

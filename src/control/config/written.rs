@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::model::{Backend, Control, Dataplane, Port, Service, Timeouts, Workers};
+use super::model::{Backend, Control, Dataplane, GroupKey, Port, Service, Timeouts, Workers};
 use super::model_api::Api;
 use super::model_health::{DnsCheck, Health, HealthCheck, HttpCheck, Passive, Statuses, TlsCheck, UdpCheck};
 use super::words::{DnsRecord, HealthType, Word};
@@ -33,7 +33,7 @@ pub fn dataplane(dataplane: &Dataplane) -> Vec<Row> {
         Workers::Count(count) => int(*count),
         Workers::Lcores(lcores) => Value::Array(lcores.iter().map(|&lcore| int(lcore)).collect()),
     };
-    let hex = |key: &[u8; 16]| key.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |key: &GroupKey| key.0.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     vec![
         ("workers", Some(workers)),
         ("connections", Some(int(*connections))),

@@ -59,7 +59,7 @@ impl Stage {
     ) -> Result<Self, ReplayError> {
         let facts = config.ports.iter().zip(macs);
         let facts = facts.map(|(port, mac)| PortFacts { mac, host: port.host == HostPath::On, rss: None }).collect();
-        let hash_key = config.dataplane.hash_key.map_or(KEY, HashKey::from_bytes);
+        let hash_key = config.dataplane.hash_key.map_or(KEY, |key| HashKey::from_bytes(key.0));
         let workers = config.dataplane.workers.count() as u16;
         let mut compiler = Compiler::new(workers, facts, hash_key);
         let overrides = Overrides::of(Commands::default(), &config);

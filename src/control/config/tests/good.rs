@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::wire::ethernet::MacAddr;
 
 use super::super::{
-    ClientAddress, HealthCheck, HttpCheck, Idle, Mode, Protocol, Spread, State, Statuses, Workers, check,
+    ClientAddress, GroupKey, HealthCheck, HttpCheck, Idle, Mode, Protocol, Spread, State, Statuses, Workers, check,
 };
 use super::{Config, PORT, good, parse, service, warnings};
 
@@ -112,7 +112,8 @@ fn every_value_is_read() {
     assert_eq!(config.dataplane.workers, Workers::Lcores(vec![2, 3]));
     assert_eq!((config.dataplane.connections, config.dataplane.mbufs), (2000, 512));
     assert_eq!(config.dataplane.eal, ["--no-huge", "-m", "64"]);
-    assert_eq!(config.dataplane.hash_key, Some([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]));
+    assert_eq!(config.dataplane.hash_key, Some(GroupKey(std::array::from_fn(|n| n as u8))));
+    assert!(!format!("{config:?}").contains("14, 15"), "the key is a secret");
     assert_eq!(config.dataplane.idle, Idle::Spin);
     assert_eq!(
         (config.control.socket.as_path(), config.control.grace, &config.control.state_file),
