@@ -23,7 +23,7 @@ for argument in "$@"; do
     esac
 done
 
-# A quiet machine with everything installed needs about 37 minutes; a busy or a new one gets more before it is cut off.
+# A quiet machine with everything installed needs about 33 minutes; a busy or a new one gets more before it is cut off.
 SECONDS_MAX=3300
 passed=0 failed=0 skipped=0
 results=""
@@ -118,7 +118,7 @@ install_missing() {
     local missing="" package
     for package in libdpdk-dev dpdk-dev libclang-dev clang pkg-config gcc libc6-dev python3 python3-scapy \
         ethtool iproute2 iputils-ping nginx-light curl tcpdump openssl dnsmasq-base shellcheck valgrind tmux zsh fish groff-base \
-        chromium chromium-driver python3-selenium; do
+        chromium chromium-driver python3-selenium qemu-system-x86 cpio busybox-static; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
     done
     [ -n "$missing" ] || return 0
