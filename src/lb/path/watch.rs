@@ -1,14 +1,11 @@
 //! What a capture gets to see of a burst, at the least cost: the words that the first look has read already.
 
 use super::family::Family;
-use super::{Burst, Meta, Work};
+use super::{Burst, Meta, V4, V6, Work};
 use crate::lb::capture::{Eye, Glance, Lanes, Word};
 use crate::lb::packet::Packet;
 use crate::lb::snapshot::Snapshot;
 use crate::lb::table::Words;
-
-const V4: u8 = Work::Plain4 as u8 | Work::Flow4 as u8;
-const V6: u8 = Work::Plain6 as u8 | Work::Flow6 as u8;
 
 /// Lets an eye look at a burst after the first look, whose `kinds` these are, and before anything is rewritten.
 #[inline]
